@@ -1,0 +1,148 @@
+import { type Check, type Commit, type Durability, type Json, LIMITS } from './backend.js';
+import { LoopStateError } from './errors.js';
+
+/** A put whose value was found exact, with the JSON text that stores it. */
+export interface EncodedPut {
+  readonly key: string;
+  /** The value as JSON, without any line break. */
+  readonly text: string;
+}
+
+/** A commit that obeys *commit/shape* and *value/exact*; nothing in it is shared with the caller's objects. */
+export interface CheckedCommit {
+  readonly checks: readonly Check[];
+  readonly puts: readonly EncodedPut[];
+  readonly deletes: readonly string[];
+  readonly durability: Durability;
+}
+
+/**
+ * Judges a commit before anything happens and encodes its values, the same way for every backend.
+ *
+ * Errors: `LOOPSTATE_BAD_COMMIT`, `LOOPSTATE_BAD_KEY`, `LOOPSTATE_VALUE_REFUSED`.
+ */
+export function checkCommit(commit: Commit): CheckedCommit {
+  const checks = (commit.checks ?? []).map(({ key, revision }) => ({ key: checkKey(key), revision: checkRevision(key, revision) }));
+  const puts = (commit.puts ?? []).map(({ key, value }) => ({ key: checkKey(key), text: encodeValue(value, key) }));
+  const deletes = (commit.deletes ?? []).map(checkKey);
+  const durability = commit.durability ?? 'synced';
+  if (durability !== 'synced' && durability !== 'written') {
+    throw refusedCommit(`durability must be "synced" or "written", not ${String(durability)}`);
+  }
+  if (puts.length + deletes.length === 0) throw refusedCommit('it writes nothing');
+  const written = new Set<string>();
+  for (const key of [...puts.map((put) => put.key), ...deletes]) {
+    if (written.has(key)) throw refusedCommit(`it writes the key ${JSON.stringify(key)} twice`);
+    written.add(key);
+  }
+  const named = new Set([...written, ...checks.map((check) => check.key)]);
+  if (named.size > LIMITS.commitKeys || checks.length > LIMITS.commitKeys) {
+    throw refusedCommit(`it names ${Math.max(named.size, checks.length)} keys, and ${LIMITS.commitKeys} are allowed`);
+  }
+  let bytes = 0;
+  for (const put of puts) bytes += Buffer.byteLength(put.text);
+  for (const key of named) bytes += Buffer.byteLength(key);
+  if (bytes > LIMITS.commitBytes) throw refusedCommit(`it holds ${bytes} bytes, and ${LIMITS.commitBytes} are allowed`);
+  return { checks, puts, deletes, durability };
+}
+
+/** Returns `key` if it may name a record. Errors: `LOOPSTATE_BAD_KEY`. */
+export function checkKey(key: unknown): string {
+  if (typeof key !== 'string') throw refusedKey(`A key must be a string, not ${typeof key}.`);
+  if (key === '') throw refusedKey('A key must not be empty.');
+  if (!key.isWellFormed()) throw refusedKey(`The key ${JSON.stringify(key)} holds half of a surrogate pair.`);
+  // A UTF-16 unit is at most 3 bytes of UTF-8: short keys need no counting.
+  if (key.length * 3 > LIMITS.keyBytes && Buffer.byteLength(key) > LIMITS.keyBytes) {
+    throw refusedKey(`A key may have ${LIMITS.keyBytes} bytes of UTF-8, and this one has ${Buffer.byteLength(key)}.`);
+  }
+  return key;
+}
+
+/** Returns the JSON text of a value that will come back deep-equal. Errors: `LOOPSTATE_VALUE_REFUSED`. */
+export function encodeValue(value: unknown, key: string): string {
+  let text: string;
+  try {
+    const reason = whyInexact(value, '', []);
+    if (reason !== undefined) throw refusedValue(key, reason);
+    text = JSON.stringify(value);
+  } catch (error) {
+    // Deep nesting overflows the stack, here or in JSON.stringify.
+    if (error instanceof RangeError) throw refusedValue(key, 'it is nested too deeply');
+    throw error;
+  }
+  if (text.length * 3 > LIMITS.valueBytes && Buffer.byteLength(text) > LIMITS.valueBytes) {
+    throw refusedValue(key, `as JSON it has ${Buffer.byteLength(text)} bytes, and ${LIMITS.valueBytes} are allowed`);
+  }
+  return text;
+}
+
+/** The value that `encodeValue` wrote, as a fresh copy. */
+export function decodeValue(text: string): Json {
+  return JSON.parse(text) as Json;
+}
+
+/** Says why a value would not survive a round trip, or `undefined` if it would. `path` names the place within it. */
+function whyInexact(value: unknown, path: string, ancestors: readonly object[]): string | undefined {
+  const at = path === '' ? 'it' : path;
+  switch (typeof value) {
+    case 'boolean':
+      return undefined;
+    case 'string':
+      return value.isWellFormed() ? undefined : `${at} holds half of a surrogate pair`;
+    case 'number':
+      if (!Number.isFinite(value)) return `${at} is ${value}`;
+      return Object.is(value, -0) ? `${at} is -0` : undefined;
+    case 'object':
+      if (value === null) return undefined;
+      if (ancestors.includes(value)) return `${at} contains itself`;
+      return Array.isArray(value) ? whyArrayInexact(value, path, ancestors) : whyObjectInexact(value, path, ancestors);
+    default:
+      return `${at} is ${value === undefined ? 'undefined' : `a ${typeof value}`}`;
+  }
+}
+
+function whyArrayInexact(array: readonly unknown[], path: string, ancestors: readonly object[]): string | undefined {
+  if ('toJSON' in array) return `${path || 'it'} has a toJSON`;
+  const inside = [...ancestors, array];
+  // Index by index: holes of a sparse array must be seen as undefined.
+  for (let index = 0; index < array.length; index++) {
+    const reason = whyInexact(array[index], `${path}[${index}]`, inside);
+    if (reason !== undefined) return reason;
+  }
+  return Object.keys(array).length === array.length ? undefined : `${path || 'it'} is an array with named properties`;
+}
+
+function whyObjectInexact(object: object, path: string, ancestors: readonly object[]): string | undefined {
+  const prototype: unknown = Object.getPrototypeOf(object);
+  if (prototype !== Object.prototype && prototype !== null) {
+    // Objects of another realm (vm, worker) have another Object.prototype, whose own prototype is null all the same.
+    const isPlain = typeof prototype === 'object' && Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, 'isPrototypeOf');
+    if (!isPlain) return `${path || 'it'} is a ${object.constructor?.name ?? 'class instance'}, not a plain object`;
+  }
+  if (typeof (object as { toJSON?: unknown }).toJSON === 'function') return `${path || 'it'} has a toJSON`;
+  if (Object.getOwnPropertySymbols(object).length > 0) return `${path || 'it'} has a symbol as a key`;
+  const inside = [...ancestors, object];
+  for (const [name, member] of Object.entries(object)) {
+    if (!name.isWellFormed()) return `a key of ${path || 'it'} holds half of a surrogate pair`;
+    const reason = whyInexact(member, path === '' ? name : `${path}.${name}`, inside);
+    if (reason !== undefined) return reason;
+  }
+  return undefined;
+}
+
+function checkRevision(key: unknown, revision: unknown): number {
+  if (typeof revision === 'number' && Number.isSafeInteger(revision) && revision >= 0) return revision;
+  throw refusedCommit(`the check of ${JSON.stringify(key)} demands revision ${String(revision)}, which is no whole number from 0`);
+}
+
+function refusedCommit(reason: string): LoopStateError {
+  return new LoopStateError('LOOPSTATE_BAD_COMMIT', `The commit was refused: ${reason}. Nothing was written.`);
+}
+
+function refusedKey(reason: string): LoopStateError {
+  return new LoopStateError('LOOPSTATE_BAD_KEY', `${reason} Nothing was written.`);
+}
+
+function refusedValue(key: string, reason: string): LoopStateError {
+  return new LoopStateError('LOOPSTATE_VALUE_REFUSED', `The value of ${JSON.stringify(key)} was refused: ${reason}. Nothing was written.`);
+}
