@@ -1,4 +1,41 @@
 export * from './backend.js';
 export * from './checked-commit.js';
+export { type Environment, type ProcessIdentity, realEnvironment } from './environment.js';
 export * from './errors.js';
+export type { Claim } from './held-claim.js';
+export type { Cost, ItemResult } from './item-results.js';
+export type { Items, LoopItem } from './item-source.js';
+export {
+  checkId,
+  ID_BYTES,
+  type ItemRecord,
+  type ItemStatus,
+  type MetaRecord,
+  REASON_BYTES,
+  RECORD_FORMAT,
+  type RunRecord,
+} from './loop-records.js';
+export {
+  type ItemSnapshot,
+  type LoopSnapshot,
+  LoopState,
+  type LoopStateEvent,
+  type LoopStateOptions,
+  type RunSnapshot,
+  type Standing,
+} from './loop-state.js';
+export type { Progress } from './loop-view.js';
+export type { MembershipEvent } from './membership.js';
 export * from './memory.js';
+export { isOldFormat, recordsFromOldFormat } from './old-formats.js';
+export {
+  type Backoff,
+  type LoopCounts,
+  type LoopEvent,
+  type LoopResult,
+  type RunLoopOptions,
+  runLoop,
+  type StopReason,
+} from './run-loop.js';
+export type { Death } from './run-watch.js';
+export { Glitch, type Work, type WorkContext } from './work.js';

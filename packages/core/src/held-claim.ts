@@ -1,0 +1,79 @@
+import type { LeaseLostError } from './errors.js';
+import type { ItemResult } from './item-results.js';
+import type { ItemRecord, ItemStatus } from './loop-records.js';
+
+/** The right to work on one item, until `end` or `release`. */
+export interface Claim {
+  readonly id: string;
+  /** Larger than that of every earlier claim on this item; pass it along with writes of your own, so that they can be fenced too. */
+  readonly fence: number;
+  /** Which attempt this is, from 1. */
+  readonly attempt: number;
+  /** How many attempts in a row before this one were glitches. */
+  readonly glitches: number;
+  /** Aborted, with a `LeaseLostError` as its reason, when it is proven that another run took the item over. */
+  readonly signal: AbortSignal;
+
+  /**
+   * Records the result; resolves with where the item stands then: `completed`, `failed`, or `outstanding` after a glitch.
+   * A result that can't be stored is recorded as `failed` with the code `LOOPSTATE_RESULT_REFUSED`.
+   *
+   * Errors: `LOOPSTATE_LEASE_LOST` (taken over; nothing was recorded), `LOOPSTATE_NOT_CLAIMED` (ended before),
+   * `LOOPSTATE_RESULT_REFUSED` (not a result; nothing was written); `LOOPSTATE_UNAVAILABLE` and `LOOPSTATE_OUTCOME_UNKNOWN`:
+   * the claim stands, call again.
+   */
+  end(result: ItemResult): Promise<ItemStatus>;
+
+  /**
+   * Records a failed attempt without an outcome: the item is outstanding again, the attempt counts, and runs wait `waitMs` before the next.
+   * Errors: as `end`.
+   */
+  postpone(failure: Extract<ItemResult, { status: 'error' }>, options: { readonly waitMs: number }): Promise<ItemStatus>;
+
+  /** Gives the item back; the attempt does not count. Errors: as `end`, but a claim that was lost or ended is fine. */
+  release(): Promise<void>;
+
+  /** Aborts `signal` for a reason of the caller's own; the claim stands. */
+  abort(reason: unknown): void;
+}
+
+/**
+ * A claim's modes: *held* until it is settled or lost; *settled* once an `end` or `release` was answered; *lost* once another run's
+ * record was seen in its place. A lost claim stays on the books until its holder ends or releases it.
+ */
+export type ClaimMode = 'held' | 'settled' | 'lost';
+
+/** What `LoopState` keeps of a claim. */
+export class HeldClaim {
+  readonly id: string;
+  readonly fence: number;
+  readonly record: ItemRecord;
+  /** The `by` of every commit that tried to settle it: a record that carries one of them is this claim's own. */
+  readonly sent = new Set<string>();
+  mode: ClaimMode = 'held';
+  lost: LeaseLostError | undefined;
+  #controller: AbortController | undefined;
+
+  constructor(id: string, fence: number, record: ItemRecord) {
+    this.id = id;
+    this.fence = fence;
+    this.record = record;
+  }
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    return this.#controller.signal;
+  }
+
+  /** Aborts the work without giving up the claim. */
+  abort(reason: unknown): void {
+    this.#controller ??= new AbortController();
+    this.#controller.abort(reason);
+  }
+
+  lose(error: LeaseLostError): void {
+    this.mode = 'lost';
+    this.lost = error;
+    this.abort(error);
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * What can become of a claimed item, as pure functions from its record to the next one.
+ */
+import type { Json } from './backend.js';
+import { encodeValue } from './checked-commit.js';
+import { isLoopStateError, LoopStateError } from './errors.js';
+import { CRASHES_UNTIL_ALONE, cutReason, type ItemRecord } from './loop-records.js';
+
+/** What an attempt cost. Anything beside `usd` is kept as it is. */
+export interface Cost {
+  /** In US dollars; from 0. */
+  readonly usd?: number;
+  readonly [name: string]: Json | undefined;
+}
+
+/** How an attempt ended. */
+export type ItemResult =
+  /** Done; `output` (JSON, at most 1 MiB with the rest of the record) is kept. */
+  | { readonly status: 'success'; readonly output?: Json | undefined; readonly cost?: Cost | undefined }
+  /** Failed for good. */
+  | { readonly status: 'error'; readonly reason?: string | undefined; readonly cost?: Cost | undefined }
+  /** The fault of the circumstances (rate limit, network): the item comes back and the attempt is not counted. */
+  | {
+      readonly status: 'glitch';
+      readonly reason?: string | undefined;
+      /** Try again no sooner than this, in ms. */
+      readonly retryAfterMs?: number | undefined;
+      readonly cost?: Cost | undefined;
+    };
+
+/** A record without its `by`, which the commit adds. */
+export type NextRecord = Omit<ItemRecord, 'by'>;
+
+/** Refuses a result that is not one of the three. Errors: `LOOPSTATE_RESULT_REFUSED`. */
+export function checkResult(result: unknown): ItemResult {
+  if (result === null || typeof result !== 'object') throw badResult(`it is ${result === null ? 'null' : typeof result}, not an object`);
+  const { status, reason, retryAfterMs } = result as { status?: unknown; reason?: unknown; retryAfterMs?: unknown };
+  if (status !== 'success' && status !== 'error' && status !== 'glitch') {
+    throw badResult(`its status is ${JSON.stringify(status) ?? 'missing'}, and must be "success", "error" or "glitch"`);
+  }
+  if (reason !== undefined && typeof reason !== 'string') throw badResult(`its reason is a ${typeof reason}, not a string`);
+  if (retryAfterMs !== undefined && !(typeof retryAfterMs === 'number' && Number.isFinite(retryAfterMs) && retryAfterMs >= 0)) {
+    throw badResult('its retryAfterMs is not a number of milliseconds from 0');
+  }
+  return result as ItemResult;
+}
+
+/** The record of a claim on an item whose record was `before` (or absent). */
+export function claimed(before: ItemRecord | undefined, run: string, alone: boolean): NextRecord {
+  return {
+    status: 'claimed',
+    attempt: (before?.attempt ?? 0) + (before?.status === 'claimed' ? 0 : 1),
+    run,
+    ...(alone ? { alone: true as const } : {}),
+    ...kept(before),
+    ...(before?.glitches === undefined ? {} : { glitches: before.glitches }),
+    ...(before?.lastError === undefined ? {} : { lastError: before.lastError }),
+  };
+}
+
+/**
+ * The record of an outcome. What can't be stored (no JSON, too large, a cost that is no amount) is recorded as an error with
+ * the code `LOOPSTATE_RESULT_REFUSED`: the work was done, and doing it again would end the same way.
+ */
+export function ended(claim: ItemRecord, result: Extract<ItemResult, { status: 'success' | 'error' }>, key: string): NextRecord {
+  const refusal = whyRefused(result, key);
+  if (refusal !== undefined) {
+    return { ...failed(claim, `The result was refused: ${refusal}`, usableUsd(result.cost)), code: 'LOOPSTATE_RESULT_REFUSED' };
+  }
+  const cost = result.cost === undefined ? {} : { cost: result.cost as Json };
+  if (result.status === 'error')
+    return { ...failed(claim, result.reason ?? 'It failed without a reason.', usableUsd(result.cost)), ...cost };
+  return {
+    status: 'completed',
+    attempt: claim.attempt,
+    ...kept(claim, usableUsd(result.cost)),
+    ...cost,
+    ...(result.output === undefined ? {} : { output: result.output }),
+  };
+}
+
+/** The record of an attempt that came to nothing because of the circumstances: not counted, tried again after `waitMs`. */
+export function glitched(claim: ItemRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
+  return {
+    status: 'outstanding',
+    attempt: claim.attempt - 1,
+    ...kept(claim, usableUsd(cost)),
+    glitches: (claim.glitches ?? 0) + 1,
+    ...(waitMs > 0 ? { waitMs: Math.ceil(waitMs) } : {}),
+    ...(reason === undefined ? {} : { lastError: cutReason(reason) }),
+  };
+}
+
+/** The record of an attempt that failed while more are allowed: counted, tried again after `waitMs`. */
+export function postponed(claim: ItemRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
+  return {
+    status: 'outstanding',
+    attempt: claim.attempt,
+    ...kept(claim, usableUsd(cost)),
+    ...(waitMs > 0 ? { waitMs: Math.ceil(waitMs) } : {}),
+    lastError: cutReason(reason ?? 'It failed without a reason.'),
+  };
+}
+
+/** The record of an item that was given back unused: the attempt is not counted. */
+export function released(claim: ItemRecord): NextRecord {
+  return {
+    status: 'outstanding',
+    attempt: claim.attempt - 1,
+    ...kept(claim),
+    ...(claim.glitches === undefined ? {} : { glitches: claim.glitches }),
+    ...(claim.lastError === undefined ? {} : { lastError: claim.lastError }),
+  };
+}
+
+/**
+ * The record of an item whose run was proven gone. The crash is counted, the attempt is not. Whatever else ran in that process
+ * may have been the cause, so only a crash while the item ran alone, after {@link CRASHES_UNTIL_ALONE} others, condemns it.
+ */
+export function crashed(claim: ItemRecord): NextRecord {
+  const crashes = (claim.crashes ?? 0) + 1;
+  if (claim.alone === true && crashes > CRASHES_UNTIL_ALONE) {
+    const reason = `Its process died ${crashes} times while it ran, the last time while it ran alone.`;
+    return { ...failed({ ...claim, crashes }, reason, 0), quarantined: true };
+  }
+  return { ...released({ ...claim, crashes }), lastError: 'Its process died while it ran.' };
+}
+
+/** The record of an item that the operator puts back after its outcome: a new round, with all counts but the cost at 0. */
+export function retried(before: ItemRecord): NextRecord {
+  return {
+    status: 'outstanding',
+    attempt: 0,
+    ...(before.costUsd === undefined ? {} : { costUsd: before.costUsd }),
+    ...(before.reason === undefined ? {} : { lastError: before.reason }),
+    round: (before.round ?? 1) + 1,
+  };
+}
+
+function failed(claim: ItemRecord, reason: string, usd: number): NextRecord {
+  return { status: 'failed', attempt: claim.attempt, ...kept(claim, usd), reason: cutReason(reason) };
+}
+
+/** What every record of an item hands on to the next. */
+function kept(before: ItemRecord | undefined, usd = 0): Pick<ItemRecord, 'crashes' | 'costUsd' | 'round' | 'digest'> {
+  // Rounded to a billionth, so that sums of cents stay sums of cents.
+  const costUsd = Math.round(((before?.costUsd ?? 0) + usd) * 1e9) / 1e9;
+  return {
+    ...(before?.crashes === undefined ? {} : { crashes: before.crashes }),
+    ...(costUsd > 0 ? { costUsd } : {}),
+    ...(before?.round === undefined ? {} : { round: before.round }),
+    ...(before?.digest === undefined ? {} : { digest: before.digest }),
+  };
+}
+
+function whyRefused(result: ItemResult, key: string): string | undefined {
+  const usd: unknown = result.cost?.usd;
+  if (usd !== undefined && !(typeof usd === 'number' && Number.isFinite(usd) && usd >= 0))
+    return `cost.usd is ${String(usd)}, not an amount from 0.`;
+  try {
+    // The rest of a record is bounded by the reason and a few numbers: 8 KiB is room enough.
+    const text = encodeValue({ output: result.status === 'success' ? (result.output ?? null) : null, cost: result.cost ?? null }, key);
+    return Buffer.byteLength(text) > 1_024 * 1_024 - 8_192 ? `it has ${Buffer.byteLength(text)} bytes as JSON.` : undefined;
+  } catch (error) {
+    if (isLoopStateError(error, 'LOOPSTATE_VALUE_REFUSED')) return error.message.replace(' Nothing was written.', '');
+    throw error;
+  }
+}
+
+/** A cost that is no amount (missing, negative, not finite) counts as nothing. */
+function usableUsd(cost: Cost | undefined): number {
+  const usd: unknown = cost?.usd;
+  return typeof usd === 'number' && Number.isFinite(usd) && usd > 0 ? usd : 0;
+}
+
+function badResult(reason: string): LoopStateError {
+  return new LoopStateError('LOOPSTATE_RESULT_REFUSED', `The result was refused: ${reason}. Nothing was written.`);
+}

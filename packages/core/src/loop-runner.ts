@@ -1,0 +1,445 @@
+/**
+ * One run of `runLoop`: workers that each claim an item, work on it, and record how it ended while they claim the next.
+ *
+ * A candidate is in one place at a time: in the input, in `#waiting` (it backs off, another run holds it, or it must run alone), or
+ * active (being claimed, worked on or recorded).
+ *
+ * **Invariants:**
+ * - nothing is begun while an outcome can't be recorded, nor after a stop;
+ * - the work of one claim runs once, however often its recording is tried;
+ * - when the workers have ended, nothing that was claimed here is still held, unless the store was out of reach.
+ */
+import pRetry from 'p-retry';
+import { isLoopStateError } from './errors.js';
+import type { Claim } from './held-claim.js';
+import type { ItemResult } from './item-results.js';
+import { type Candidate, ItemSource, type LoopItem } from './item-source.js';
+import type { LoopEvent, LoopResult, RunLoopSettings, StopReason } from './run-loop.js';
+import { reasonOf, resultOfThrown, resultOfValue } from './work.js';
+
+/** How many items may wait before no more are pulled from the input. */
+const WAITING_MAX = 1_000;
+
+/** How often items that other runs hold are looked at again, in ms. */
+const HELD_POLL_MS = 250;
+
+/** How a store that is away is tried again; each wait twice the last, up to ten seconds. */
+const PERSIST = { retries: Number.POSITIVE_INFINITY, minTimeout: 200, maxTimeout: 10_000, randomize: true } as const;
+
+interface Waiting<I> extends Candidate<I> {
+  readonly why: 'backing-off' | 'held' | 'alone';
+  readonly dueMs: number;
+}
+
+interface Begun<I> extends Candidate<I> {
+  readonly claim: Claim;
+}
+
+/** How the work ended: with a result, or cut short by a stop. */
+type WorkEnd = ItemResult | 'cut-short';
+
+/** See the file's comment. */
+export class LoopRunner<I extends LoopItem> {
+  readonly #settings: RunLoopSettings<I>;
+  readonly #source: ItemSource<I>;
+  readonly #waiting = new Map<string, Waiting<I>>();
+  readonly #active = new Map<string, Claim | 'claiming'>();
+  readonly #counts = { started: 0, completed: 0, failed: 0, glitches: 0, retries: 0, skipped: 0, lost: 0, unrecorded: 0 };
+  /** Aborted by a stop of any kind: claims are no longer tried. */
+  readonly #soft = new AbortController();
+  /** Aborted when running work is to end too: recordings are no longer tried. */
+  readonly #hard = new AbortController();
+  readonly #wakers = new Set<() => void>();
+  #stop: StopReason | undefined;
+  #failure: { readonly error: unknown } | undefined;
+  #blocked = 0;
+  #glitchesInRow = 0;
+  #pulled: Candidate<I> | undefined;
+  #isPulling = false;
+  /** Of how many held items the last event told. */
+  #toldHeld = 0;
+  /** Costs of results that are on their way into the state. */
+  #pendingUsd = 0;
+  #refreshedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(settings: RunLoopSettings<I>) {
+    this.#settings = settings;
+    this.#source = new ItemSource(settings.items);
+  }
+
+  async run(): Promise<LoopResult> {
+    const disarm = this.#armSignals();
+    try {
+      const workers = Array.from({ length: this.#settings.concurrency }, () => this.#worker());
+      await Promise.race([Promise.all(workers), this.#graceAfterHardStop()]);
+    } finally {
+      disarm();
+      this.#source.close();
+    }
+    // Work that did not heed its signal in time: its item goes back all the same, and what it may still return is not recorded.
+    await Promise.all([...this.#active].map(([id, claim]) => (claim === 'claiming' ? undefined : this.#giveBack(id, claim))));
+    if (this.#failure !== undefined) throw this.#failure.error;
+    const reason = this.#stop ?? 'all-done';
+    const isInterrupted = reason === 'aborted' || reason === 'SIGINT' || reason === 'SIGTERM';
+    return {
+      status: reason === 'all-done' ? 'completed' : isInterrupted ? 'interrupted' : 'stopped',
+      reason,
+      counts: { ...this.#counts, duplicates: this.#source.duplicates },
+      progress: this.#settings.state.progress,
+    };
+  }
+
+  async #worker(): Promise<void> {
+    try {
+      let begun = await this.#acquire();
+      while (begun !== undefined) {
+        const { id, claim } = begun;
+        const end = await this.#work(begun);
+        // The outcome of one item and the claim of the next go to the store together.
+        [begun] = await Promise.all([this.#acquire(), this.#record(id, claim, end, begun.item)]);
+        if (begun !== undefined && this.#blocked > 0) await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
+        if (begun !== undefined && this.#stop !== undefined) {
+          await this.#giveBack(begun.id, begun.claim);
+          begun = undefined;
+        }
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** The next item, claimed; `undefined` when there is no more to begin. */
+  async #acquire(): Promise<Begun<I> | undefined> {
+    while (this.#stop === undefined) {
+      if (this.#blocked > 0) {
+        await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
+        continue;
+      }
+      const candidate = await this.#nextCandidate();
+      if (candidate === undefined) {
+        if (this.#isExhausted()) return undefined;
+        await this.#pause();
+        continue;
+      }
+      const begun = await this.#tryToBegin(candidate);
+      if (begun !== undefined) return begun;
+    }
+    return undefined;
+  }
+
+  async #nextCandidate(): Promise<Candidate<I> | undefined> {
+    const due = this.#takeDue();
+    if (due !== undefined) return due;
+    const isAloneNext = [...this.#waiting.values()].some(({ why }) => why === 'alone');
+    if (isAloneNext || this.#waiting.size >= WAITING_MAX) return undefined;
+    return this.#source.isSynchronous ? await this.#source.next() : this.#takePulled();
+  }
+
+  /** An input that may let us wait is pulled beside: meanwhile other items may become due, or the loop may be stopped. */
+  #takePulled(): Candidate<I> | undefined {
+    const pulled = this.#pulled;
+    this.#pulled = undefined;
+    if (pulled !== undefined || this.#isPulling || this.#source.isDone) return pulled;
+    this.#isPulling = true;
+    void this.#source
+      .next()
+      .then(
+        (candidate) => {
+          this.#pulled = candidate;
+        },
+        (error: unknown) => this.#fail(error),
+      )
+      .finally(() => {
+        this.#isPulling = false;
+        this.#wake();
+      });
+    return undefined;
+  }
+
+  #takeDue(): Candidate<I> | undefined {
+    const nowMs = this.#settings.state.environment.monotonicMs();
+    for (const waiting of this.#waiting.values()) {
+      const isDue = waiting.why === 'alone' ? this.#active.size === 0 : waiting.dueMs <= nowMs;
+      if (!isDue) continue;
+      this.#waiting.delete(waiting.id);
+      return waiting;
+    }
+    return undefined;
+  }
+
+  #isExhausted(): boolean {
+    return this.#source.isDone && this.#pulled === undefined && this.#waiting.size === 0 && this.#active.size === 0;
+  }
+
+  /** Waits until something may have become possible. */
+  async #pause(): Promise<void> {
+    const { state, waitForOthers } = this.#settings;
+    const waiting = [...this.#waiting.values()];
+    const held = waiting.filter(({ why }) => why === 'held');
+    if (this.#source.isDone && this.#active.size === 0 && held.length > 0 && held.length === waiting.length) {
+      if (!waitForOthers) return this.#halt('held-elsewhere');
+      if (this.#toldHeld !== held.length) this.#emit({ type: 'waiting-for-others', items: held.length });
+      this.#toldHeld = held.length;
+    }
+    const dueMs = Math.min(...waiting.filter(({ why }) => why !== 'alone').map((entry) => entry.dueMs));
+    await this.#change(dueMs - state.environment.monotonicMs());
+  }
+
+  async #tryToBegin(candidate: Candidate<I>): Promise<Begun<I> | undefined> {
+    const { state } = this.#settings;
+    const { id } = candidate;
+    if (this.#settleCandidate(candidate, { hasAsked: false })) return undefined;
+    if (state.progress.costUsd + this.#pendingUsd >= this.#settings.maxBudgetUsd) this.#halt('max-budget');
+    if (this.#counts.started >= this.#settings.maxItems) this.#halt('max-items');
+    if (this.#stop !== undefined) return undefined;
+    this.#counts.started += 1;
+    this.#active.set(id, 'claiming');
+    let claim: Claim | undefined;
+    try {
+      claim = await this.#persist(() => this.#claim(id), this.#soft.signal);
+    } finally {
+      if (claim === undefined) {
+        this.#active.delete(id);
+        this.#counts.started -= 1;
+      }
+    }
+    if (claim === undefined) {
+      this.#settleCandidate(candidate, { hasAsked: true });
+      this.#wake();
+      return undefined;
+    }
+    this.#active.set(id, claim);
+    return { ...candidate, claim };
+  }
+
+  /** Puts a candidate where it belongs by what the state knows of it; false: it can be claimed. */
+  #settleCandidate(candidate: Candidate<I>, { hasAsked }: { readonly hasAsked: boolean }): boolean {
+    const { state } = this.#settings;
+    const nowMs = state.environment.monotonicMs();
+    const { standing, waitMs } = state.standing(candidate.id);
+    if (standing === 'done') {
+      this.#counts.skipped += 1;
+      this.#emit({ type: 'skipped', id: candidate.id });
+      return true;
+    }
+    if (waitMs > 0) this.#waiting.set(candidate.id, { ...candidate, why: 'backing-off', dueMs: nowMs + waitMs });
+    else if (standing === 'must-run-alone' && this.#active.size > 0)
+      this.#waiting.set(candidate.id, { ...candidate, why: 'alone', dueMs: 0 });
+    else if (hasAsked) this.#waiting.set(candidate.id, { ...candidate, why: 'held', dueMs: nowMs + HELD_POLL_MS });
+    else return false;
+    return true;
+  }
+
+  async #claim(id: string): Promise<Claim | undefined> {
+    const { state } = this.#settings;
+    const nowMs = state.environment.monotonicMs();
+    // Before asking for what another run holds, see whether it has ended: one read for all of them.
+    if (state.standing(id).standing === 'held-elsewhere' && nowMs - this.#refreshedMs >= HELD_POLL_MS) {
+      this.#refreshedMs = nowMs;
+      await state.refresh();
+    }
+    return await state.claim(id);
+  }
+
+  async #work({ id, item, claim }: Begun<I>): Promise<WorkEnd> {
+    this.#emit({ type: 'started', id, attempt: claim.attempt });
+    const context = {
+      id,
+      attempt: claim.attempt,
+      fence: claim.fence,
+      get signal() {
+        return claim.signal;
+      },
+    };
+    try {
+      return resultOfValue(await this.#settings.work(item, context));
+    } catch (error) {
+      return this.#hard.signal.aborted ? 'cut-short' : resultOfThrown(error);
+    }
+  }
+
+  async #record(id: string, claim: Claim, end: WorkEnd, item: I): Promise<void> {
+    if (!this.#active.has(id)) return; // It was given back before its work ended.
+    if (end === 'cut-short') return await this.#giveBack(id, claim);
+    const usd = end.cost?.usd ?? 0;
+    this.#pendingUsd += usd;
+    try {
+      const told = await this.#persist(() => this.#settle(id, claim, end, item), this.#hard.signal);
+      if (told === undefined) this.#counts.unrecorded += 1;
+      else this.#emit(told);
+    } catch (error) {
+      if (!isLoopStateError(error, 'LOOPSTATE_LEASE_LOST')) throw error;
+      this.#counts.lost += 1;
+      this.#waiting.set(id, { id, item, why: 'held', dueMs: 0 });
+      this.#emit({ type: 'lost', id });
+    } finally {
+      this.#pendingUsd -= usd;
+      this.#active.delete(id);
+      this.#wake();
+    }
+  }
+
+  /** Records a result and says what became of the item. */
+  async #settle(id: string, claim: Claim, result: ItemResult, item: I): Promise<LoopEvent> {
+    const { backoff, glitches, retries } = this.#settings;
+    if (result.status === 'glitch') {
+      const waitMs = Math.max(result.retryAfterMs ?? 0, this.#delayMs(glitches, claim.glitches));
+      await claim.end({ ...result, retryAfterMs: waitMs });
+      this.#counts.glitches += 1;
+      this.#glitchesInRow += 1;
+      if (this.#glitchesInRow >= glitches.maxInRow) this.#halt('too-many-glitches');
+      return this.#comeBack('glitch', id, item, result.reason ?? 'It glitched without a reason.', waitMs);
+    }
+    this.#glitchesInRow = 0;
+    if (result.status === 'error' && claim.attempt <= retries) {
+      const waitMs = this.#delayMs(backoff, claim.attempt - 1);
+      await claim.postpone(result, { waitMs });
+      this.#counts.retries += 1;
+      return this.#comeBack('retry', id, item, result.reason ?? 'It failed without a reason.', waitMs);
+    }
+    if ((await claim.end(result)) === 'completed') {
+      this.#counts.completed += 1;
+      return { type: 'completed', id };
+    }
+    this.#counts.failed += 1;
+    return {
+      type: 'failed',
+      id,
+      reason: result.status === 'error' ? (result.reason ?? 'It failed without a reason.') : 'Its result could not be stored.',
+    };
+  }
+
+  #comeBack(type: 'glitch' | 'retry', id: string, item: I, reason: string, waitMs: number): LoopEvent {
+    this.#waiting.set(id, { id, item, why: 'backing-off', dueMs: this.#settings.state.environment.monotonicMs() + waitMs });
+    return { type, id, reason, waitMs };
+  }
+
+  /** Doubled with each repetition and spread over its upper half, so that what failed together doesn't come back together. */
+  #delayMs({ minDelayMs, maxDelayMs }: { readonly minDelayMs: number; readonly maxDelayMs: number }, repetition: number): number {
+    const fullMs = Math.min(maxDelayMs, minDelayMs * 2 ** Math.min(repetition, 40));
+    return Math.ceil(fullMs * (1 - this.#settings.state.environment.random() / 2));
+  }
+
+  async #giveBack(id: string, claim: Claim): Promise<void> {
+    this.#active.delete(id);
+    try {
+      await claim.release();
+      this.#emit({ type: 'given-back', id });
+    } catch (error) {
+      // It comes back by itself once this run is found dead; the loop is ending anyway.
+      if (!isLoopStateError(error)) throw error;
+      this.#emit({ type: 'unavailable', error });
+    }
+    this.#wake();
+  }
+
+  /** Calls the store until it answers. `undefined`: `signal` said to give up, or the time for it ran out. */
+  async #persist<T>(action: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+    try {
+      return await action();
+    } catch (error) {
+      if (!isLoopStateError(error) || !error.retryable) throw error;
+      this.#blocked += 1;
+      if (this.#blocked === 1) this.#emit({ type: 'unavailable', error });
+    }
+    try {
+      return await pRetry(action, {
+        ...PERSIST,
+        maxRetryTime: this.#settings.giveUpAfterMs,
+        signal,
+        shouldRetry: ({ error }) => isLoopStateError(error) && error.retryable,
+      });
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      if (!isLoopStateError(error) || !error.retryable) throw error;
+      this.#halt('state-unavailable');
+      return undefined;
+    } finally {
+      this.#blocked -= 1;
+      if (this.#blocked === 0 && this.#stop !== 'state-unavailable') this.#emit({ type: 'available' });
+      this.#wake();
+    }
+  }
+
+  /** Begins nothing more. */
+  #halt(reason: StopReason): void {
+    if (this.#stop === undefined) {
+      this.#stop = reason;
+      this.#emit({ type: 'stopping', reason });
+    }
+    this.#soft.abort();
+    this.#wake();
+  }
+
+  /** Begins nothing more and ends what runs. */
+  #haltNow(reason: StopReason): void {
+    this.#halt(reason);
+    this.#hard.abort();
+    const cause = new DOMException(`The loop is to stop: ${reason}.`, 'AbortError');
+    for (const claim of this.#active.values()) if (claim !== 'claiming') claim.abort(cause);
+    this.#wake();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#stop ??= 'aborted';
+    this.#soft.abort();
+    this.#wake();
+  }
+
+  #armSignals(): () => void {
+    const { signal, handleSignals } = this.#settings;
+    const onAbort = (): void => this.#haltNow('aborted');
+    const onSignal = (name: NodeJS.Signals): void => {
+      const reason = name === 'SIGTERM' ? 'SIGTERM' : 'SIGINT';
+      if (this.#stop === 'SIGINT' || this.#stop === 'SIGTERM') this.#haltNow(reason);
+      else this.#halt(reason);
+    };
+    if (signal?.aborted === true) onAbort();
+    signal?.addEventListener('abort', onAbort);
+    if (handleSignals) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+    return () => {
+      signal?.removeEventListener('abort', onAbort);
+      process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    };
+  }
+
+  async #graceAfterHardStop(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      if (this.#hard.signal.aborted) resolve();
+      else this.#hard.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    const { state, graceMs } = this.#settings;
+    await new Promise<void>((resolve) => state.environment.after(graceMs, resolve, { keepAlive: true }));
+  }
+
+  async #until(isReached: () => boolean): Promise<void> {
+    while (!isReached()) await this.#change(Number.POSITIVE_INFINITY);
+  }
+
+  /** Resolves when something changed, at the latest after `ms`. */
+  #change(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = Number.isFinite(ms) ? this.#settings.state.environment.after(Math.max(0, ms), wake, { keepAlive: true }) : undefined;
+      const wakers = this.#wakers;
+      wakers.add(wake);
+      function wake(): void {
+        cancel?.();
+        wakers.delete(wake);
+        resolve();
+      }
+    });
+  }
+
+  #wake(): void {
+    for (const wake of this.#wakers) wake();
+  }
+
+  #emit(event: LoopEvent): void {
+    try {
+      this.#settings.onProgress(event);
+    } catch (error) {
+      this.#fail(new Error(`onProgress threw: ${reasonOf(error)}`, { cause: error }));
+    }
+  }
+}

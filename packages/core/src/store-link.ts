@@ -1,0 +1,145 @@
+/**
+ * The one way from a loop to its store: commits whose outcome is always found out, and a view that is kept up to date.
+ *
+ * **Invariants:**
+ * - every record that is put carries a `by` that no other commit ever carries;
+ * - every key that is put is checked, so that of two sendings of one commit at most one applies;
+ * - `cursor` is a revision up to which all changes are in the view.
+ */
+import pRetry from 'p-retry';
+import type { Check, Commit, CommitResult, Durability, Json, StateBackend } from './backend.js';
+import type { Environment } from './environment.js';
+import { isLoopStateError } from './errors.js';
+import { byOf } from './loop-records.js';
+import type { LoopView } from './loop-view.js';
+import type { RunWatch } from './run-watch.js';
+
+/** A record to put, in place of the one at `revision` (0: none may be there). */
+export interface Replacement {
+  readonly key: string;
+  readonly value: object;
+  readonly revision: number;
+}
+
+/** What a loop writes in one commit. */
+export interface Writes {
+  readonly puts?: readonly Replacement[];
+  /** Records to delete, each if it still stands at its revision. */
+  readonly deletes?: readonly Check[];
+  /** Further demands. */
+  readonly checks?: readonly Check[];
+  readonly durability?: Durability;
+}
+
+/** How a reply that was lost is asked for again; about two seconds in all, then the caller decides. */
+const RESEND = { retries: 4, minTimeout: 50, factor: 3, randomize: true, unref: true } as const;
+
+/** See the file's comment. */
+export class StoreLink {
+  readonly backend: StateBackend;
+  readonly view: LoopView;
+  readonly watch: RunWatch;
+  readonly #environment: Environment;
+  #cursor = 0;
+  #sent = 0;
+  #refreshing: Promise<void> | undefined;
+
+  constructor(backend: StateBackend, view: LoopView, watch: RunWatch, environment: Environment) {
+    this.backend = backend;
+    this.view = view;
+    this.watch = watch;
+    this.#environment = environment;
+  }
+
+  /** A `by` for the next commit of `runId`. */
+  nextBy(runId: string): string {
+    this.#sent += 1;
+    return `${runId}.${this.#sent}`;
+  }
+
+  /**
+   * Sends a commit; when its reply is lost, sends the same commit again until it is answered. A conflict with a record that
+   * carries our `by` means that an earlier sending applied. What is learnt goes into the view.
+   *
+   * Errors: what the backend raises; `LOOPSTATE_OUTCOME_UNKNOWN` when no sending was answered.
+   */
+  async send(writes: Writes, by: string): Promise<CommitResult> {
+    const { puts = [], deletes = [], checks = [] } = writes;
+    const commit: Commit = {
+      checks: [...checks, ...deletes, ...puts.map(({ key, revision }) => ({ key, revision }))],
+      puts: puts.map(({ key, value }) => ({ key, value: { ...value, by } as unknown as Json })),
+      deletes: deletes.map(({ key }) => key),
+      durability: writes.durability ?? 'synced',
+    };
+    const result = await this.#commit(commit, by);
+    if (result.ok) this.#learn(commit, result.revision);
+    else this.#learnConflicts(result, commit.checks ?? []);
+    return result;
+  }
+
+  /** Brings the view up to date. Concurrent calls share one read, unless it began before the call. */
+  async refresh(): Promise<void> {
+    // A read that is under way may have passed what the caller needs: wait for it, then share or start the next.
+    if (this.#refreshing !== undefined) await this.#refreshing.catch(() => undefined);
+    this.#refreshing ??= this.#readChanges().finally(() => {
+      this.#refreshing = undefined;
+    });
+    return await this.#refreshing;
+  }
+
+  async #commit(commit: Commit, by: string): Promise<CommitResult> {
+    try {
+      return await this.backend.commit(commit);
+    } catch (error) {
+      if (!isLoopStateError(error, 'LOOPSTATE_OUTCOME_UNKNOWN')) throw error;
+    }
+    const result = await pRetry(() => this.backend.commit(commit), {
+      ...RESEND,
+      // Nothing that fails from now on says whether the first sending applied.
+      shouldRetry: ({ error }) => isLoopStateError(error) && error.retryable,
+    });
+    if (result.ok) return result;
+    const own = result.conflicts.find(({ record }) => byOf(record) === by)?.record;
+    return own === undefined ? result : { ok: true, revision: own.revision };
+  }
+
+  #learn(commit: Commit, revision: number): void {
+    const at = this.#environment.wallMs();
+    for (const { key, value } of commit.puts ?? []) this.view.take({ key, revision, record: { key, value, revision, at } });
+    for (const key of commit.deletes ?? []) this.view.take({ key, revision });
+  }
+
+  #learnConflicts(result: CommitResult & { ok: false }, checks: readonly Check[]): void {
+    for (const { key, record } of result.conflicts) {
+      if (record !== undefined) this.view.take({ key, revision: record.revision, record });
+      else this.view.takeAbsence(key, checks.find((check) => check.key === key)?.revision ?? 0);
+    }
+  }
+
+  async #readChanges(): Promise<void> {
+    const beganMs = this.#environment.monotonicMs();
+    try {
+      await this.#readAfter(this.#cursor);
+    } catch (error) {
+      if (!isLoopStateError(error, 'LOOPSTATE_HISTORY_GONE')) throw error;
+      const present = await this.#readAfter(0);
+      this.view.retain(present, this.#cursor);
+    }
+    this.watch.observe(this.view, beganMs, this.#environment.monotonicMs());
+  }
+
+  /** Takes in all changes after `since` and returns their keys. */
+  async #readAfter(since: number): Promise<ReadonlySet<string>> {
+    const keys = new Set<string>();
+    let last = since;
+    for await (const change of this.backend.changes(since)) {
+      if (since === 0 && this.#cursor > 0) keys.add(change.key);
+      this.view.take(change);
+      // Several keys may share a revision: it is done with only when the next begins.
+      if (change.revision > last) this.#cursor = Math.max(this.#cursor, last);
+      last = change.revision;
+    }
+    this.#cursor = Math.max(this.#cursor, last);
+    return keys;
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * What work returns or throws, made into a result.
+ */
+import { type Cost, checkResult, type ItemResult } from './item-results.js';
+
+/** What a loop hands to the work beside the item. */
+export interface WorkContext {
+  readonly id: string;
+  /** Which attempt this is, from 1. Glitches, crashes and give-backs are not counted. */
+  readonly attempt: number;
+  /** Larger than that of every earlier attempt on this item: pass it along with writes of your own, so that they can be fenced too. */
+  readonly fence: number;
+  /** Aborted when the item was taken over, or the loop is to stop at once. Hand it on to whatever can be aborted. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * The work on one item. What it returns is the item's output (JSON), unless it returns a result with a `status` of its own.
+ * What it throws is the reason of an error; {@link Glitch} makes it a glitch.
+ */
+export type Work<I> = (item: I, context: WorkContext) => unknown;
+
+/** Thrown by work when the circumstances are at fault (rate limit, network): the item comes back and the attempt is not counted. */
+export class Glitch extends Error {
+  /** Try again no sooner than this, in ms. */
+  readonly retryAfterMs: number | undefined;
+  /** What the attempt cost all the same. */
+  readonly cost: Cost | undefined;
+
+  constructor(message: string, options: { readonly retryAfterMs?: number; readonly cost?: Cost; readonly cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'Glitch';
+    this.retryAfterMs = options.retryAfterMs;
+    this.cost = options.cost;
+  }
+}
+
+/** The result that a returned value stands for. A malformed one is an error: its work was done, and done again would end the same way. */
+export function resultOfValue(value: unknown): ItemResult {
+  const isResult =
+    typeof value === 'object' && value !== null && 'status' in value && ['success', 'error', 'glitch'].includes(String(value.status));
+  if (!isResult) return value === undefined ? { status: 'success' } : { status: 'success', output: value as never };
+  try {
+    return checkResult(value);
+  } catch (error) {
+    return { status: 'error', reason: reasonOf(error) };
+  }
+}
+
+/** The result that a thrown value stands for. */
+export function resultOfThrown(error: unknown): ItemResult {
+  if (error instanceof Error && error.name === 'Glitch') {
+    const { retryAfterMs, cost } = error as Glitch;
+    const isWait = typeof retryAfterMs === 'number' && Number.isFinite(retryAfterMs) && retryAfterMs >= 0;
+    return { status: 'glitch', reason: reasonOf(error), ...(isWait ? { retryAfterMs } : {}), ...(cost === undefined ? {} : { cost }) };
+  }
+  return { status: 'error', reason: reasonOf(error) };
+}
+
+/** What an error says for itself, never empty. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof Error) return error.message === '' ? error.name : error.message;
+  try {
+    return String(error) || 'It failed without a reason.';
+  } catch {
+    return 'It failed with a value that has no text.';
+  }
+}
