@@ -232,13 +232,14 @@ export class LoopRunner<I extends LoopItem> {
 
   async #claim(id: string): Promise<Claim | undefined> {
     const { state } = this.#settings;
+    const isHeld = (): boolean => state.standing(id).standing === 'held-elsewhere';
     const nowMs = state.environment.monotonicMs();
-    // Before asking for what another run holds, see whether it has ended: one read for all of them.
-    if (state.standing(id).standing === 'held-elsewhere' && nowMs - this.#refreshedMs >= HELD_POLL_MS) {
+    // Before asking for what another run holds, see whether that has ended: one read for all such items.
+    if (isHeld() && nowMs - this.#refreshedMs >= HELD_POLL_MS) {
       this.#refreshedMs = nowMs;
       await state.refresh();
     }
-    return await state.claim(id);
+    return isHeld() ? undefined : await state.claim(id);
   }
 
   async #work({ id, item, claim }: Begun<I>): Promise<WorkEnd> {

@@ -279,10 +279,11 @@ export class LoopState {
     return { progress: this.progress, items, runs };
   }
 
-  /** Brings the local view up to date. Errors: what the backend raises. */
+  /** Brings the local view up to date; a run that has claimed before also takes over from runs that are dead. Errors: what the backend raises. */
   async refresh(): Promise<void> {
     await this.#link.refresh();
     this.#membership.noticeLoss();
+    if (this.#membership.isRegistered) await this.#membership.takeOverDead();
   }
 
   /**
@@ -310,7 +311,12 @@ export class LoopState {
       const before = this.#link.view.item(id);
       if (before !== undefined && isFinal(before.status)) return undefined;
       const holder = before?.record?.run;
-      if (holder !== undefined && holder !== this.runId && !(await this.#membership.takeOverIfDead(holder))) return undefined;
+      if (holder !== undefined && holder !== this.runId && !(await this.#membership.takeOverIfDead(holder))) {
+        // Held by a live run, as far as the view knows; it may have ended since.
+        if (tries > 0) return undefined;
+        await this.refresh();
+        continue;
+      }
       // A takeover may have changed the item: look again.
       const item = this.#link.view.item(id);
       if (item !== undefined && isFinal(item.status)) return undefined;

@@ -67,6 +67,10 @@ export class Membership {
     return this.#runId;
   }
 
+  get isRegistered(): boolean {
+    return this.#revision > 0;
+  }
+
   /** The check by which a commit demands that this run still be registered. */
   get standing(): Check {
     return { key: runKey(this.#runId), revision: this.#revision };
