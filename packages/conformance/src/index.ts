@@ -1,1 +1,5 @@
-export {};
+export { testConcurrency } from './concurrency.js';
+export { testConformance } from './conformance.js';
+export { testCrash } from './crash.js';
+export type { BackendFixture, Faults, OpenerModule, Place } from './fixture.js';
+export { type HistoryAnswer, type HistoryEvent, judgeHistory, type Violation } from './judge-history.js';

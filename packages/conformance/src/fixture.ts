@@ -1,0 +1,44 @@
+import type { BackendTraits, StateBackend } from '@loopstate/core';
+
+/** An empty store of its own, for one test. What it holds stays, whoever opens and closes it, until `remove`. */
+export interface Place {
+  /** What `open` of the fixture, and `openPlace` of its opener, are called with. */
+  readonly url: string;
+  /** Called once, after every handle on the place was closed; nothing of the place is left behind. */
+  remove(): Promise<void>;
+}
+
+/** What a fixture can break, beyond the processes that the suite starts by itself. */
+export interface Faults {
+  /**
+   * Ends the process that keeps the store (a server) as a crash would, starts it again and resolves when it answers. Handles that
+   * were open may be of no use afterwards. The suite calls it where `survives` is not `nothing`.
+   */
+  readonly crashStore?: (url: string) => Promise<void>;
+}
+
+/** All that the suite needs to know of a backend. */
+export interface BackendFixture {
+  /** Stands in the titles of the tests. */
+  readonly name: string;
+  /** What every handle must say of itself. What the suite can ask of a backend follows from it, and from nothing else. */
+  readonly traits: BackendTraits;
+  /** The URL of a module that child processes import to open the same place; see {@link OpenerModule}. */
+  readonly opener: string;
+  /** Called once before the tests of a suite, for a server that they need. If it fails, the tests fail: none is skipped. */
+  start?(): Promise<void>;
+  /** Called once after the tests of a suite. */
+  stop?(): Promise<void>;
+  /** Makes an empty place. */
+  createPlace(): Promise<Place>;
+  /** Opens a handle on a place; there may be several at once. The suite closes every handle it opened. */
+  open(url: string): Promise<StateBackend>;
+  /** Default: none but `SIGKILL` of a process that uses the store. */
+  readonly faults?: Faults;
+}
+
+/** What the module at `BackendFixture.opener` exports. */
+export interface OpenerModule {
+  /** As `open` of the fixture, in a process that knows nothing but the URL. */
+  openPlace(url: string): Promise<StateBackend>;
+}

@@ -1,0 +1,13 @@
+/**
+ * Every backend keeps every law of the contract: each is run through the whole of `@loopstate/conformance`, from the same
+ * fixtures that its child processes open.
+ */
+import { testConcurrency, testConformance, testCrash } from '@loopstate/conformance';
+import { memoryFixture } from './fixtures/memory.js';
+import { createServedFixture } from './fixtures/served.js';
+
+for (const fixture of [memoryFixture, createServedFixture()]) {
+  testConformance(fixture);
+  testConcurrency(fixture);
+  testCrash(fixture);
+}
