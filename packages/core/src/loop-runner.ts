@@ -58,8 +58,6 @@ export class LoopRunner<I extends LoopItem> {
   #isPulling = false;
   /** Of how many held items the last event told. */
   #toldHeld = 0;
-  /** Costs of results that are on their way into the state. */
-  #pendingUsd = 0;
   #refreshedMs = Number.NEGATIVE_INFINITY;
 
   constructor(settings: RunLoopSettings<I>) {
@@ -95,17 +93,24 @@ export class LoopRunner<I extends LoopItem> {
       while (begun !== undefined) {
         const { id, claim } = begun;
         const end = await this.#work(begun);
-        // The outcome of one item and the claim of the next go to the store together.
-        [begun] = await Promise.all([this.#acquire(), this.#record(id, claim, end, begun.item)]);
-        if (begun !== undefined && this.#blocked > 0) await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
-        if (begun !== undefined && this.#stop !== undefined) {
-          await this.#giveBack(begun.id, begun.claim);
-          begun = undefined;
-        }
+        const recording = this.#record(id, claim, end, begun.item);
+        // The outcome of one item and the claim of the next go to the store together, unless the cost of the one decides on the other.
+        if (Number.isFinite(this.#settings.maxBudgetUsd)) await recording;
+        [begun] = await Promise.all([this.#acquire(), recording]);
+        if (begun !== undefined) begun = await this.#confirm(begun);
       }
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Gives an item back that was claimed while the store went away or the loop was stopped; what `maxItems` counted may begin. */
+  async #confirm(begun: Begun<I>): Promise<Begun<I> | undefined> {
+    if (this.#blocked > 0) await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
+    if (this.#stop === undefined || this.#stop === 'max-items') return begun;
+    this.#counts.started -= 1;
+    await this.#giveBack(begun.id, begun.claim);
+    return undefined;
   }
 
   /** The next item, claimed; `undefined` when there is no more to begin. */
@@ -189,7 +194,7 @@ export class LoopRunner<I extends LoopItem> {
     const { state } = this.#settings;
     const { id } = candidate;
     if (this.#settleCandidate(candidate, { hasAsked: false })) return undefined;
-    if (state.progress.costUsd + this.#pendingUsd >= this.#settings.maxBudgetUsd) this.#halt('max-budget');
+    if (state.progress.costUsd >= this.#settings.maxBudgetUsd) this.#halt('max-budget');
     if (this.#counts.started >= this.#settings.maxItems) this.#halt('max-items');
     if (this.#stop !== undefined) return undefined;
     this.#counts.started += 1;
@@ -262,8 +267,6 @@ export class LoopRunner<I extends LoopItem> {
   async #record(id: string, claim: Claim, end: WorkEnd, item: I): Promise<void> {
     if (!this.#active.has(id)) return; // It was given back before its work ended.
     if (end === 'cut-short') return await this.#giveBack(id, claim);
-    const usd = end.cost?.usd ?? 0;
-    this.#pendingUsd += usd;
     try {
       const told = await this.#persist(() => this.#settle(id, claim, end, item), this.#hard.signal);
       if (told === undefined) this.#counts.unrecorded += 1;
@@ -274,7 +277,6 @@ export class LoopRunner<I extends LoopItem> {
       this.#waiting.set(id, { id, item, why: 'held', dueMs: 0 });
       this.#emit({ type: 'lost', id });
     } finally {
-      this.#pendingUsd -= usd;
       this.#active.delete(id);
       this.#wake();
     }

@@ -111,7 +111,7 @@ export class LoopState {
    * Errors: `LOOPSTATE_BAD_OPTION`, `LOOPSTATE_NEWER_FORMAT`, and what the backend raises.
    */
   static async open(backend: StateBackend, options: LoopStateOptions = {}): Promise<LoopState> {
-    // biome-ignore lint/complexity/noThisInStatic: a subclass that widens `open` must get its own instances.
+    // `this`, so that a subclass that widens `open` gets its own instances.
     const state = new this(backend, options);
     await state.refresh();
     const format = state.#link.view.meta?.record.format ?? RECORD_FORMAT;

@@ -223,7 +223,7 @@ describe('LoopState', () => {
   });
 
   it('folds its progress from the records: equal to counting them, after any history (seeded)', async () => {
-    const seed = Number(process.env['LOOPSTATE_SEED'] ?? Date.now() % 1e9);
+    const seed = Number(process.env.LOOPSTATE_SEED ?? Date.now() % 1e9);
     const random = seeded(seed);
     const [a, b] = await twoStates();
     for (let n = 0; n < 600; n++) {

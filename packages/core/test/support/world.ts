@@ -23,14 +23,14 @@ export class World {
   /** A process; those of one host (and pid namespace) can see each other. */
   process(host = 'host-a', options: { readonly pidNamespace?: string; readonly clockOffsetMs?: number } = {}): TestProcess {
     const timers = new Set<Timer>();
-    this.#ids += 1;
+    const number = this.#nextId();
     const self = {
-      process: `process-${this.#ids}`,
+      process: `process-${number}`,
       host,
-      pid: 1_000 + this.#ids,
+      pid: 1_000 + number,
       bootId: `boot-of-${host}`,
       pidNamespace: options.pidNamespace ?? 'root',
-      startTime: String(this.#ids),
+      startTime: String(number),
     };
     const made: TestProcess = {
       self,
@@ -39,7 +39,7 @@ export class World {
       monotonicMs: () => this.#nowMs + (options.clockOffsetMs ?? 0),
       wallMs: () => 0,
       random: () => 0,
-      newId: () => `id-${(this.#ids += 1)}`,
+      newId: () => `id-${this.#nextId()}`,
       after: (ms, action) => {
         const timer = { dueMs: this.#nowMs + ms, action };
         timers.add(timer);
@@ -53,6 +53,11 @@ export class World {
     };
     this.#processes.set(made, timers);
     return made;
+  }
+
+  #nextId(): number {
+    this.#ids += 1;
+    return this.#ids;
   }
 
   /** Moves the clock, firing the timers of all processes that run, each in its turn. */

@@ -1,0 +1,527 @@
+/**
+ * Proves what `runLoop` promises: every item of the input gets one outcome, whatever its work, the store, the budget or a signal does.
+ * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
+ */
+import {
+  createMemoryStore,
+  Glitch,
+  type LoopEvent,
+  type LoopResult,
+  LoopState,
+  type MemoryStore,
+  openMemoryBackend,
+  type RunLoopOptions,
+  runLoop,
+} from '@loopstate/core';
+import { expect } from 'chai';
+import { codeOf } from './support/codes.js';
+import { type Unreliable, unreliable } from './support/unreliable.js';
+import { World } from './support/world.js';
+
+const FAST = { minDelayMs: 1, maxDelayMs: 4 };
+
+describe('runLoop', () => {
+  it('runs every item once and records what it returns', async () => {
+    const { state, run } = await loop();
+    const withNumber: { id: string } = Object.assign({ id: 'c' }, { n: 3 });
+    const { result, ran } = await run({ items: ['a', 'b', withNumber], work: async (item) => ({ item }) });
+    expect(result).to.include({ status: 'completed', reason: 'all-done' });
+    expect(result.counts).to.include({ started: 3, completed: 3, failed: 0, skipped: 0, duplicates: 0 });
+    expect(ran).to.deep.equal(['a', 'b', 'c']);
+    expect((await state.read('c'))?.output).to.deep.equal({ item: { id: 'c', n: 3 } });
+  });
+
+  it('goes on where it stopped: what is done is skipped', async () => {
+    const { run } = await loop();
+    await run({ items: ['a', 'b'] });
+    const { result, ran } = await run({ items: ['a', 'b', 'c'] });
+    expect(ran).to.deep.equal(['c']);
+    expect(result.counts).to.include({ skipped: 2, completed: 1 });
+  });
+
+  it('runs a repeated id once and counts the repetitions', async () => {
+    const { run } = await loop();
+    const { result, ran } = await run({ items: ['a', 'b', 'a', 'a'], concurrency: 4 });
+    expect(ran).to.deep.equal(['a', 'b']);
+    expect(result.counts.duplicates).to.equal(2);
+  });
+
+  it('takes results and errors as the work gives them', async () => {
+    const { state, run } = await loop();
+    const work = (item: unknown): unknown => {
+      if (item === 'throws') throw new Error('broken');
+      if (item === 'throws nothing') throw undefined;
+      if (item === 'result') return { status: 'success', output: 1, cost: { usd: 0.5 } };
+      if (item === 'error') return { status: 'error', reason: 'said so' };
+      if (item === 'bad') return { status: 'error', reason: 7 };
+      if (item === 'no json') return { when: new Date() };
+      return undefined;
+    };
+    const items = ['throws', 'throws nothing', 'result', 'error', 'bad', 'no json', 'nothing'];
+    const { result } = await run({ items, work });
+    expect(result.counts).to.include({ completed: 2, failed: 5 });
+    expect((await state.read('throws'))?.reason).to.equal('broken');
+    expect((await state.read('error'))?.reason).to.equal('said so');
+    expect((await state.read('no json'))?.code).to.equal('LOOPSTATE_RESULT_REFUSED');
+    expect((await state.read('nothing'))?.output).to.equal(undefined);
+    expect(state.progress.costUsd).to.equal(0.5);
+  });
+
+  it('runs as many at once as it is told, and no more', async () => {
+    const { run } = await loop();
+    let now = 0;
+    let most = 0;
+    const work = async (): Promise<void> => {
+      now += 1;
+      most = Math.max(most, now);
+      await sleep(2);
+      now -= 1;
+    };
+    await run({ items: numbered(40), work, concurrency: 8 });
+    expect(most).to.equal(8);
+  });
+
+  it('pulls items as they are needed, from an endless input too', async () => {
+    const { run } = await loop();
+    let pulled = 0;
+    let isReturned = false;
+    async function* endless(): AsyncGenerator<string> {
+      try {
+        for (;;) yield `${pulled++}`;
+      } finally {
+        isReturned = true;
+      }
+    }
+    const { result } = await run({ items: endless(), maxItems: 25, concurrency: 3 });
+    expect(result).to.include({ status: 'stopped', reason: 'max-items' });
+    expect(result.counts.started).to.equal(25);
+    expect(pulled).to.be.at.most(25 + 4);
+    await sleep(1);
+    expect(isReturned).to.equal(true);
+  });
+
+  it('streams 100,000 items without collecting them', async () => {
+    const { run } = await loop();
+    let ahead = 0;
+    let most = 0;
+    function* many(): Generator<string> {
+      for (let n = 0; n < 100_000; n++) {
+        ahead += 1;
+        most = Math.max(most, ahead);
+        yield `${n}`;
+      }
+    }
+    const { result } = await run({ items: many(), work: () => void ahead--, concurrency: 16 });
+    expect(result.counts.completed).to.equal(100_000);
+    expect(most).to.be.at.most(40);
+  }).timeout(60_000);
+
+  it('refuses bad options before anything is written', async () => {
+    const { store, state } = await loop();
+    const bad: object[] = [
+      { concurrency: 0 },
+      { concurrency: 1.5 },
+      { retries: -1 },
+      { maxItems: 0 },
+      { maxBudgetUsd: Number.NaN },
+      { graceMs: '5' },
+      { glitches: { max: 1 } },
+      { items: 7 },
+      { items: undefined },
+      { work: 'x' },
+      { state: {} },
+      { concurency: 2 },
+    ];
+    for (const options of bad) {
+      const all = { items: ['a'], work: () => 1, state, ...options } as unknown as RunLoopOptions<string>;
+      expect(await codeOf(runLoop(all)), JSON.stringify(options)).to.equal('LOOPSTATE_BAD_OPTION');
+    }
+    expect(store.state.revision).to.equal(0);
+  });
+
+  it('refuses a bad id, after recording what had begun', async () => {
+    const { state, run } = await loop();
+    expect(await codeOf(run({ items: ['a', ''], work: () => sleep(2), concurrency: 2 }))).to.equal('LOOPSTATE_BAD_ID');
+    expect(state.isOutstanding('a')).to.equal(false);
+    expect(state.progress.inProgress).to.equal(0);
+  });
+
+  it('passes on what the input throws, after recording what had begun', async () => {
+    const { state, run } = await loop();
+    async function* broken(): AsyncGenerator<string> {
+      yield 'a';
+      throw new RangeError('the input broke');
+    }
+    expect(await codeOf(run({ items: broken() }))).to.equal('RangeError: the input broke');
+    expect(state.isOutstanding('a')).to.equal(false);
+  });
+
+  it('ends when onProgress throws, with that error', async () => {
+    const { run } = await loop();
+    const onProgress = (): void => {
+      throw new Error('my mistake');
+    };
+    expect(await codeOf(run({ items: ['a', 'b'], onProgress }))).to.contain('my mistake');
+  });
+});
+
+describe('runLoop and failures of work', () => {
+  it('retries after errors, as often as allowed, and records the last', async () => {
+    const { state, run } = await loop();
+    const attempts: number[] = [];
+    const { result } = await run({
+      items: ['x'],
+      retries: 2,
+      backoff: FAST,
+      work: (_item, { attempt }) => {
+        attempts.push(attempt);
+        throw new Error(`attempt ${attempt}`);
+      },
+    });
+    expect(attempts).to.deep.equal([1, 2, 3]);
+    expect(result.counts).to.include({ retries: 2, failed: 1 });
+    expect(await state.read('x')).to.include({ status: 'failed', reason: 'attempt 3', attempt: 3 });
+  });
+
+  it('goes on with other items while one backs off', async () => {
+    const { run } = await loop();
+    const { ran } = await run({
+      items: ['x', 'a', 'b'],
+      retries: 1,
+      backoff: { minDelayMs: 15 },
+      work: (item, { attempt }) => {
+        if (item === 'x' && attempt === 1) throw new Error('first');
+      },
+    });
+    expect(ran).to.deep.equal(['x', 'a', 'b', 'x']);
+  });
+
+  it('brings a glitched item back without counting the attempt, no sooner than asked', async () => {
+    const { run } = await loop();
+    const times: number[] = [];
+    const { result } = await run({
+      items: ['x'],
+      glitches: FAST,
+      work: (_item, { attempt }) => {
+        expect(attempt).to.equal(1);
+        times.push(performance.now());
+        if (times.length === 1) throw new Glitch('rate limit', { retryAfterMs: 30, cost: { usd: 0.25 } });
+        return { status: 'success', cost: { usd: 0.5 } };
+      },
+    });
+    expect((times[1] ?? 0) - (times[0] ?? 0)).to.be.at.least(28);
+    expect(result.counts).to.include({ glitches: 1, completed: 1 });
+    expect(result.progress.costUsd).to.equal(0.75);
+  });
+
+  it('stops after too many glitches in a row', async () => {
+    const { run } = await loop();
+    const { result } = await run({
+      items: numbered(50),
+      glitches: { ...FAST, maxInRow: 5 },
+      work: () => ({ status: 'glitch', reason: 'down' }),
+    });
+    expect(result).to.include({ status: 'stopped', reason: 'too-many-glitches' });
+    expect(result.counts.glitches).to.equal(5);
+    expect(result.progress).to.include({ glitched: 5, inProgress: 0 });
+  });
+
+  it('runs an item alone after two crashes, and lets it not starve', async () => {
+    const world = new World();
+    const store = createMemoryStore();
+    for (let n = 0; n < 2; n++) {
+      const process = world.process('host-a');
+      const dying = await LoopState.open(openMemoryBackend({ store, reach: 'network' }), { environment: process });
+      await dying.begin('k');
+      process.isDead = true;
+    }
+    const real = world.process('host-a');
+    const state = await LoopState.open(openMemoryBackend({ store, reach: 'network' }), {
+      environment: { ...real, after: (ms, action) => clearing(setTimeout(action, ms)) },
+    });
+    let now = 0;
+    const beside: number[] = [];
+    const order: string[] = [];
+    await runLoop({
+      state,
+      items: ['a', 'b', 'k', ...numbered(30)],
+      concurrency: 4,
+      work: async (item) => {
+        now += 1;
+        order.push(item);
+        if (item === 'k') beside.push(now);
+        await sleep(1);
+        if (item === 'k') beside.push(now);
+        now -= 1;
+      },
+    });
+    expect(beside).to.deep.equal([1, 1]);
+    expect(order.indexOf('k')).to.be.below(10);
+    expect(state.progress.completed).to.equal(33);
+  });
+});
+
+describe('runLoop and bounds', () => {
+  it('stops after maxItems; without more to do it is complete', async () => {
+    const { run } = await loop();
+    const first = await run({ items: numbered(10), maxItems: 4, concurrency: 3 });
+    expect(first.result).to.include({ status: 'stopped', reason: 'max-items' });
+    expect(first.ran).to.have.length(4);
+    const second = await run({ items: numbered(10), maxItems: 6, concurrency: 3 });
+    expect(second.result.status).to.equal('completed');
+    expect(second.ran).to.have.length(6);
+  });
+
+  it('stops once the budget is spent, counting what earlier runs spent', async () => {
+    const { run } = await loop();
+    const work = (): unknown => ({ status: 'success', cost: { usd: 1 } });
+    const first = await run({ items: numbered(20), work, maxBudgetUsd: 5 });
+    expect(first.result).to.include({ status: 'stopped', reason: 'max-budget' });
+    expect(first.ran).to.have.length(5);
+    const second = await run({ items: numbered(20), work, maxBudgetUsd: 5 });
+    expect(second.ran).to.have.length(0);
+    const third = await run({ items: numbered(20), work, maxBudgetUsd: 8, concurrency: 4 });
+    expect(third.ran.length).to.be.within(3, 3 + 3);
+  });
+});
+
+describe('runLoop and being stopped', () => {
+  it('aborts running work by its signal, gives the items back, and goes on later', async () => {
+    const { state, run } = await loop();
+    const controller = new AbortController();
+    const { result } = await run({
+      items: numbered(10),
+      concurrency: 2,
+      signal: controller.signal,
+      work: async (item, { signal }) => {
+        if (item !== '4') return;
+        controller.abort();
+        signal.throwIfAborted();
+      },
+    });
+    expect(result).to.include({ status: 'interrupted', reason: 'aborted' });
+    expect(state.isOutstanding('4')).to.equal(true);
+    expect(state.progress.inProgress).to.equal(0);
+    expect((await run({ items: numbered(10) })).result.status).to.equal('completed');
+    expect((await state.read('4'))?.attempt).to.equal(1);
+  });
+
+  it('records work that finishes although it was aborted', async () => {
+    const { state, run } = await loop();
+    const controller = new AbortController();
+    await run({
+      items: ['a', 'b'],
+      signal: controller.signal,
+      work: async () => {
+        controller.abort();
+        await sleep(2);
+        return 'done all the same';
+      },
+    });
+    expect((await state.read('a'))?.output).to.equal('done all the same');
+    expect(await state.read('b')).to.equal(undefined);
+  });
+
+  it('does not wait for ever for work that ignores its signal', async () => {
+    const { state, run } = await loop();
+    const controller = new AbortController();
+    const { result } = await run({
+      items: ['a'],
+      signal: controller.signal,
+      graceMs: 5,
+      work: async () => {
+        controller.abort();
+        await sleep(60);
+        return 'too late';
+      },
+    });
+    expect(result.status).to.equal('interrupted');
+    expect(state.standing('a').standing).to.equal('free');
+    await sleep(80);
+    expect((await state.read('a'))?.status).to.equal('outstanding');
+  });
+
+  it('begins nothing when its signal was aborted before', async () => {
+    const { run } = await loop();
+    const { result, ran } = await run({ items: ['a'], signal: AbortSignal.abort() });
+    expect([result.status, ran.length]).to.deep.equal(['interrupted', 0]);
+  });
+
+  it('is stopped while its input lets it wait', async () => {
+    const { run } = await loop();
+    const controller = new AbortController();
+    async function* silent(): AsyncGenerator<string> {
+      yield 'a';
+      await new Promise(() => undefined);
+    }
+    setTimeout(() => controller.abort(), 10);
+    const { result } = await run({ items: silent(), signal: controller.signal });
+    expect(result).to.include({ status: 'interrupted' });
+    expect(result.counts.completed).to.equal(1);
+  });
+
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    it(`finishes what runs after the first ${name}, ends it after the second`, async () => {
+      const { state, run } = await loop();
+      const listeners = process.listenerCount(name);
+      const first = await run({ items: ['a', 'b'], work: (item) => void (item === 'a' && process.emit(name, name)) });
+      expect(first.result).to.include({ status: 'interrupted', reason: name });
+      expect([state.isOutstanding('a'), state.isOutstanding('b')]).to.deep.equal([false, true]);
+      const second = await run({
+        items: ['b'],
+        work: async (_item, { signal }) => {
+          process.emit(name, name);
+          expect(signal.aborted).to.equal(false);
+          process.emit(name, name);
+          signal.throwIfAborted();
+        },
+      });
+      expect(second.result.reason).to.equal(name);
+      expect(state.isOutstanding('b')).to.equal(true);
+      expect(process.listenerCount(name)).to.equal(listeners);
+    });
+  }
+});
+
+describe('runLoop and a store that fails', () => {
+  it('keeps an outcome that cannot be recorded, begins nothing new, and runs no work twice', async () => {
+    const { backend, run } = await loop();
+    const events: string[] = [];
+    const running: number[] = [];
+    setTimeout(() => {
+      backend.isAway = false;
+    }, 400);
+    const { result, ran } = await run({
+      items: numbered(6),
+      concurrency: 2,
+      onProgress: (event) => events.push(event.type),
+      work: (item) => {
+        if (item === '2') backend.isAway = true;
+        if (backend.isAway) running.push(1);
+      },
+    });
+    expect(result.counts).to.include({ completed: 6, unrecorded: 0 });
+    expect(ran.sort(byNumber)).to.deep.equal(numbered(6));
+    expect(running.length).to.be.at.most(2);
+    expect(events).to.include('unavailable').and.include('available');
+  });
+
+  it('gives up after giveUpAfterMs, and says how many outcomes it could not record', async () => {
+    const { backend, run } = await loop();
+    const { result } = await run({ items: numbered(3), giveUpAfterMs: 300, work: () => takeAway(backend) });
+    expect(result).to.include({ status: 'stopped', reason: 'state-unavailable' });
+    expect(result.counts).to.include({ started: 1, completed: 0, unrecorded: 1 });
+  });
+
+  it('can be stopped while the store is away', async () => {
+    const { backend, run } = await loop();
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 50);
+    const { result } = await run({ items: numbered(3), signal: controller.signal, work: () => takeAway(backend) });
+    expect(result).to.include({ status: 'interrupted', reason: 'aborted' });
+    expect(result.counts.unrecorded).to.equal(1);
+  });
+
+  it('ends with the error when trying again cannot help', async () => {
+    const { backend, run } = await loop();
+    expect(await codeOf(run({ items: numbered(3), work: () => backend.close() }))).to.equal('LOOPSTATE_CLOSED');
+  });
+});
+
+describe('runLoop among other runs', () => {
+  it('shares the items: each is run by one, and all end when all are done', async () => {
+    const store = createMemoryStore();
+    const loops = await Promise.all([loop(store), loop(store), loop(store)]);
+    const items = numbered(60);
+    const ends = await Promise.all(loops.map(({ run }) => run({ items, work: () => sleep(1) })));
+    expect(ends.flatMap(({ ran }) => ran).sort(byNumber)).to.deep.equal(items);
+    for (const { result } of ends) expect(result.status).to.equal('completed');
+  });
+
+  it('waits for what another run holds', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    const claim = (await a.state.claim('x'))!;
+    setTimeout(() => void claim.end({ status: 'success' }), 100);
+    const events: string[] = [];
+    const { result, ran } = await b.run({ items: ['x', 'y'], onProgress: (event) => events.push(event.type) });
+    expect(ran).to.deep.equal(['y']);
+    expect(result.status).to.equal('completed');
+    expect(result.counts.skipped).to.equal(1);
+    expect(events).to.include('waiting-for-others');
+  });
+
+  it('does not wait when told not to', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    await a.state.claim('x');
+    const { result, ran } = await b.run({ items: ['x', 'y'], waitForOthers: false });
+    expect(result).to.include({ status: 'stopped', reason: 'held-elsewhere' });
+    expect(ran).to.deep.equal(['y']);
+  });
+
+  it('tells of an item that was taken over, and ends when its taker recorded it', async () => {
+    const store = createMemoryStore();
+    const { state, run } = await loop(store);
+    const thief = openMemoryBackend({ store });
+    const events: LoopEvent[] = [];
+    const { result } = await run({
+      items: ['x'],
+      onProgress: (event) => events.push(event),
+      work: async () => {
+        const [record] = await thief.read(['item/x']);
+        await thief.commit({
+          puts: [{ key: 'item/x', value: { ...(record!.value as object), status: 'completed', run: 'thief', by: 'thief.1' } }],
+        });
+      },
+    });
+    expect(result.counts).to.include({ lost: 1, completed: 0, skipped: 1 });
+    expect(events.map(({ type }) => type)).to.include('lost');
+    expect((await state.read('x'))?.by).to.equal('thief.1');
+  });
+});
+
+interface TestRun {
+  readonly result: LoopResult;
+  readonly ran: string[];
+}
+
+async function loop(store: MemoryStore = createMemoryStore()) {
+  const backend = unreliable(openMemoryBackend({ store }));
+  const state = await LoopState.open(backend);
+  const run = async (options: Partial<RunLoopOptions<string | { id: string }>>): Promise<TestRun> => {
+    const ran: string[] = [];
+    const { work = () => undefined } = options;
+    const result = await runLoop({
+      items: [],
+      state,
+      ...options,
+      work: (item, context) => {
+        ran.push(context.id);
+        return work(item, context);
+      },
+    });
+    return { result, ran };
+  };
+  return { store, backend, state, run };
+}
+
+function takeAway(backend: Unreliable): void {
+  backend.isAway = true;
+}
+
+function numbered(count: number): string[] {
+  return Array.from({ length: count }, (_, n) => `${n}`);
+}
+
+function byNumber(a: string, b: string): number {
+  return Number(a) - Number(b);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function clearing(timer: NodeJS.Timeout): () => void {
+  return () => clearTimeout(timer);
+}
