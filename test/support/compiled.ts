@@ -72,7 +72,7 @@ function transpileFolder(folder: string, target: string): void {
   const from = join(WORKSPACE, folder);
   if (!existsSync(from)) return;
   for (const path of readdirSync(from, { recursive: true, encoding: 'utf8' })) {
-    if (!path.endsWith('.ts')) continue;
+    if (!path.endsWith('.ts') || path.endsWith('.d.ts')) continue;
     const { outputText } = ts.transpileModule(readFileSync(join(from, path), 'utf8'), {
       fileName: path,
       compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },

@@ -1,1 +1,8 @@
+/**
+ * The whole public library: everything of `@loopstate/core`, the file backend, and a `LoopState` that is opened by a URL.
+ */
 export * from '@loopstate/core';
+export { FINDING_CODES, type FileBackend, type FileBackendOptions, type FindingCode, openFileBackend } from '@loopstate/file';
+export type { Access } from './backend-url.js';
+// These two stand before the ones of `@loopstate/core`, which know nothing of URLs.
+export { LoopState, type LoopStateOptions, type StateTarget } from './loop-state.js';

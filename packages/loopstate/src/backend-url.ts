@@ -1,0 +1,109 @@
+/**
+ * From what a user wrote to a backend: which store a URL or a path means, and the package that opens it.
+ */
+import { fileURLToPath } from 'node:url';
+import { LoopStateError, openMemoryBackend, type StateBackend } from '@loopstate/core';
+import { openFileBackend } from '@loopstate/file';
+
+/** Whether a store is opened for writing, or only looked at (which takes no lock and repairs nothing). */
+export type Access = 'read' | 'write';
+
+/** What a URL or a path stands for. */
+export type StatePlace =
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'memory' }
+  /** A store that another package opens: it gets the URL as it is, and judges its parameters. */
+  | { readonly kind: 'package'; readonly scheme: string; readonly packageName: string; readonly url: string };
+
+/** The schemes that are served by a package of their own. */
+const PACKAGES: Readonly<Record<string, string>> = {
+  sqlite: '@loopstate/sqlite',
+  redis: '@loopstate/redis',
+  rediss: '@loopstate/redis',
+};
+
+/** Two letters or more: `C:\state.json` is a path. */
+const SCHEME = /^([a-z][a-z0-9+.-]+):/i;
+
+/**
+ * Says what `target` means, without looking at the disk: `file:./x.json`, `file:///abs/x.json`, `memory:`, `sqlite:…`, `redis:…`, or a
+ * path. A path that looks like a URL is written `./redis:x`.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION`; the message never holds what follows the scheme, since that may be a password.
+ */
+export function placeOf(target: string): StatePlace {
+  if (target === '') throw badTarget('The state must be a URL or a path, and it is empty.');
+  if (target.includes('\0')) throw badTarget('The state must be a URL or a path, and it holds a NUL.');
+  const scheme = SCHEME.exec(target)?.[1]?.toLowerCase();
+  if (scheme === undefined) return { kind: 'file', path: target };
+  if (scheme === 'file') return { kind: 'file', path: pathOfFileUrl(target.slice('file:'.length)) };
+  if (scheme === 'memory') {
+    if (target.length > 'memory:'.length) throw badTarget('A store in memory is opened as "memory:", with nothing after the colon.');
+    return { kind: 'memory' };
+  }
+  const packageName = Object.hasOwn(PACKAGES, scheme) ? PACKAGES[scheme] : undefined;
+  if (packageName !== undefined) return { kind: 'package', scheme, packageName, url: target };
+  const known = ['file', 'memory', ...Object.keys(PACKAGES)].map((name) => `${name}:`).join(', ');
+  throw badTarget(`There is no store for ${scheme}: URLs; there are ${known}. If it is the name of a file, write ./ before it.`);
+}
+
+/**
+ * Opens the store that `target` means.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION`, `LOOPSTATE_BACKEND_MISSING` (naming the package to install), and what the backend raises.
+ */
+export async function openBackend(target: string, options: { readonly access: Access }): Promise<StateBackend> {
+  const place = placeOf(target);
+  if (place.kind === 'file') return await openFileBackend(place.path, options);
+  if (place.kind === 'memory') return openMemoryBackend();
+  const backendPackage = await load(place.scheme, place.packageName);
+  return await backendPackage.openBackend(place.url, options);
+}
+
+/** `rest`: what follows `file:`. Relative forms are no standard URLs, so only the absolute ones can be left to Node. */
+function pathOfFileUrl(rest: string): string {
+  const [path = '', ...parameters] = rest.split('?');
+  if (parameters.length > 0) throw badTarget('A file: URL has no parameters. If the name holds a question mark, write it as %3F.');
+  if (path.includes('#')) throw badTarget('A file: URL has no fragment. If the name holds a number sign, write it as %23.');
+  if (path === '') throw badTarget('The URL file: names no file.');
+  try {
+    if (path.startsWith('//')) return fileURLToPath(`file:${path}`);
+    return decodeURIComponent(path);
+  } catch (cause) {
+    throw badTarget(`This file: URL names no file: ${reasonOf(cause)}. A per cent sign in a name is written %25.`, cause);
+  }
+}
+
+interface BackendPackage {
+  openBackend(url: string, options: { readonly access: Access }): Promise<StateBackend>;
+}
+
+async function load(scheme: string, packageName: string): Promise<BackendPackage> {
+  let module: unknown;
+  try {
+    module = await import(packageName);
+  } catch (cause) {
+    // Only its own absence: when something that it needs is missing, that is another story.
+    const isMissing = cause instanceof Error && 'code' in cause && cause.code === 'ERR_MODULE_NOT_FOUND';
+    if (!isMissing || !cause.message.includes(`'${packageName}'`)) throw cause;
+    throw new LoopStateError(
+      'LOOPSTATE_BACKEND_MISSING',
+      `A ${scheme}: state needs the package ${packageName}, which is not installed here: npm install ${packageName}`,
+      { cause },
+    );
+  }
+  if (isBackendPackage(module)) return module;
+  throw new LoopStateError('LOOPSTATE_BACKEND_MISSING', `The installed ${packageName} has no openBackend: update it.`);
+}
+
+function isBackendPackage(module: unknown): module is BackendPackage {
+  return typeof module === 'object' && module !== null && 'openBackend' in module && typeof module.openBackend === 'function';
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function badTarget(message: string, cause?: unknown): LoopStateError {
+  return new LoopStateError('LOOPSTATE_BAD_OPTION', `${message} Nothing was written.`, { cause });
+}

@@ -1,0 +1,59 @@
+/**
+ * The command `loopstate`: reads the command line, hands over to a subcommand, and turns what comes of it into an exit code.
+ */
+import { createRequire } from 'node:module';
+import { isLoopStateError } from '@loopstate/core';
+import { Command, CommanderError } from 'commander';
+import { EXIT_CODES, type ExitCode, exitCodeOfError } from './cli/exit-codes.js';
+import { addResetCommand } from './cli/reset-command.js';
+import { addRunCommand } from './cli/run-command.js';
+import { addStatusCommand } from './cli/status-command.js';
+import { visible } from './cli/visible-text.js';
+
+// Not by `process.exit`: what was written to a pipe may still be on its way.
+process.exitCode = await main(process.argv);
+
+async function main(argv: readonly string[]): Promise<ExitCode> {
+  let exitCode: ExitCode = 0;
+  const program = createProgram((code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync(argv);
+    return exitCode;
+  } catch (error) {
+    // It has said what was wrong; asking for help is no error.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    process.stderr.write(`loopstate: ${messageOf(error)}\n`);
+    return exitCodeOfError(error);
+  }
+}
+
+function createProgram(onExit: (code: ExitCode) => void): Command {
+  const program = new Command('loopstate')
+    .description('Loops that survive being killed: run a command for each item, and go on where it stopped.')
+    .version(versionOf(createRequire(import.meta.url)('../package.json')))
+    .enablePositionalOptions()
+    .exitOverride()
+    .addHelpText('after', `\nExit codes:\n${exitCodeLines()}\n`);
+  addRunCommand(program, onExit);
+  addStatusCommand(program, onExit);
+  addResetCommand(program, onExit);
+  return program;
+}
+
+function exitCodeLines(): string {
+  return Object.entries(EXIT_CODES)
+    .map(([code, meaning]) => `  ${code.padStart(3)}  ${meaning}`)
+    .join('\n');
+}
+
+function versionOf(manifest: unknown): string {
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown';
+}
+
+/** One line for an error that was to be expected; for a defect, all that helps to find it. */
+function messageOf(error: unknown): string {
+  if (isLoopStateError(error)) return visible(error.message);
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,158 @@
+/**
+ * One child process for one item, from its start until nothing of it is left.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import type { Argv } from './child-command.js';
+import { WholeLines } from './whole-lines.js';
+
+/** How long a child that was asked to end (SIGTERM) has until it is killed. */
+export const KILL_AFTER_MS = 5_000;
+
+/** How long after a child's end its pipes may stay silent: something that it left running holds them open. */
+const LINGER_MS = 1_000;
+
+const REASON_LENGTH_MAX = 500;
+
+/** Takes whole lines; what it awaits, the child waits for. */
+export type LineSink = (lines: Buffer) => Promise<void>;
+
+/** What a child gets. */
+export interface ChildOptions {
+  readonly env: NodeJS.ProcessEnv;
+  readonly stdout: LineSink;
+  readonly stderr: LineSink;
+  /** Aborted: the child is to end. */
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number | undefined;
+}
+
+/** How a child ended. */
+export interface ChildEnd {
+  readonly exitCode: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** Why it was made to end; undefined: it ended by itself. */
+  readonly stopped: 'timeout' | 'abort' | undefined;
+  /** The last line of its standard error that was not blank, cut; it may hold anything but line breaks. */
+  readonly lastErrorLine: string;
+}
+
+/**
+ * Runs a child in a process group of its own, so that a Ctrl-C at the terminal doesn't reach it, with nothing on its standard input.
+ * It resolves when the child has ended and its output was passed on; of a child that was stopped, the whole group is gone then.
+ *
+ * Errors: what `spawn` raises, before the child began; what a sink raises, after the child was stopped.
+ */
+export async function runChild({ file, args }: Argv, options: ChildOptions): Promise<ChildEnd> {
+  const child = spawn(file, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: options.env });
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  await once(child, 'spawn');
+  const stopper = new GroupStopper(child, options);
+  try {
+    const errorTail = new ErrorTail();
+    const passing = [
+      passLines(child.stdout, exited, options.stdout),
+      passLines(child.stderr, exited, (lines) => {
+        errorTail.take(lines);
+        return options.stderr(lines);
+      }),
+    ];
+    // When a sink fails, the child is of no use any more.
+    for (const pass of passing) pass.catch(() => stopper.stop('abort'));
+    const passed = await Promise.allSettled(passing);
+    await exited;
+    stopper.finish();
+    for (const outcome of passed) if (outcome.status === 'rejected') throw outcome.reason;
+    return { exitCode: child.exitCode, signal: child.signalCode, stopped: stopper.reason, lastErrorLine: errorTail.line };
+  } finally {
+    stopper.disarm();
+  }
+}
+
+/** Ends a child's process group when it is time to: first by SIGTERM, later by SIGKILL. */
+class GroupStopper {
+  reason: ChildEnd['stopped'];
+  readonly #child: ChildProcess;
+  readonly #signal: AbortSignal;
+  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #onAbort = (): void => this.stop('abort');
+
+  constructor(child: ChildProcess, { signal, timeoutMs }: Pick<ChildOptions, 'signal' | 'timeoutMs'>) {
+    this.#child = child;
+    this.#signal = signal;
+    if (timeoutMs !== undefined) this.#timers.push(setTimeout(() => this.stop('timeout'), timeoutMs));
+    signal.addEventListener('abort', this.#onAbort);
+    if (signal.aborted) this.stop('abort');
+  }
+
+  /** Has the child end. One that has ended by itself stays as it ended. */
+  stop(reason: NonNullable<ChildEnd['stopped']>): void {
+    if (this.reason !== undefined || this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.reason = reason;
+    this.#kill('SIGTERM');
+    this.#timers.push(setTimeout(() => this.#kill('SIGKILL'), KILL_AFTER_MS));
+  }
+
+  /** Once a stopped child is gone, ends what is left of its group. */
+  finish(): void {
+    if (this.reason !== undefined) this.#kill('SIGKILL');
+  }
+
+  disarm(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#signal.removeEventListener('abort', this.#onAbort);
+  }
+
+  #kill(signal: NodeJS.Signals): void {
+    if (this.#child.pid === undefined) return;
+    try {
+      process.kill(-this.#child.pid, signal);
+    } catch (error) {
+      // Nothing is left of the group; or nothing that is ours to stop, as macOS says of what has ended and still waits for its parent.
+      const code = (error as NodeJS.ErrnoException).code;
+      if (code !== 'ESRCH' && code !== 'EPERM') throw error;
+    }
+  }
+}
+
+/** Passes on what a stream holds, in whole lines, until it ends, or is silent for a while after the child has ended. */
+async function passLines(stream: Readable, exited: Promise<void>, sink: LineSink): Promise<void> {
+  const lines = new WholeLines();
+  let waitingSinceMs: number | undefined = performance.now();
+  let watch: NodeJS.Timeout | undefined;
+  void exited.then(() => {
+    if (stream.destroyed) return;
+    if (waitingSinceMs !== undefined) waitingSinceMs = performance.now();
+    watch = setInterval(() => {
+      if (waitingSinceMs !== undefined && performance.now() - waitingSinceMs >= LINGER_MS) stream.destroy();
+    }, LINGER_MS / 10);
+  });
+  try {
+    for await (const chunk of stream) {
+      waitingSinceMs = undefined;
+      await sink(lines.take(chunk as Buffer));
+      waitingSinceMs = performance.now();
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+  } finally {
+    clearInterval(watch);
+  }
+  await sink(lines.end());
+}
+
+/** Keeps the last line that says something. */
+class ErrorTail {
+  line = '';
+
+  take(lines: Buffer): void {
+    // Four bytes for each character that is kept, and some blank lines after them.
+    const text = lines.subarray(-8 * REASON_LENGTH_MAX).toString();
+    const last = text
+      .split(/[\r\n]+/)
+      .findLast((line) => line.trim() !== '')
+      ?.trim();
+    if (last !== undefined) this.line = last.slice(0, REASON_LENGTH_MAX).toWellFormed();
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * How a run is told to whoever watches: as a bar, as plain lines, as JSON, or not at all. All of it goes to standard error, since
+ * standard output belongs to the children.
+ */
+import type { LoopEvent, LoopResult, Progress, RecoveryFinding } from '@loopstate/core';
+import { MultiBar, type Options, Presets, type SingleBar } from 'cli-progress';
+import type { ExitCode } from './exit-codes.js';
+import { durationText, Tally } from './tally.js';
+import { visible, visibleStart } from './visible-text.js';
+
+/** What is known when a run begins. */
+export interface RunBegin {
+  /** The state as the user named it, without any password. */
+  readonly state: string;
+  readonly total: number | undefined;
+  readonly progress: Progress;
+  readonly recovery: readonly RecoveryFinding[];
+}
+
+/** What is known when it ended. */
+export interface RunEnd {
+  readonly result: LoopResult;
+  readonly exitCode: ExitCode;
+}
+
+/** Tells of one run. */
+export interface Reporter {
+  begin(begin: RunBegin): void;
+  event(event: LoopEvent): void;
+  /** Called before others write on the terminal. */
+  makeRoom(): void;
+  /** Whole lines of a child's standard error; undefined: they are passed through as they are. */
+  readonly childErrors?: (id: string, lines: Buffer) => void;
+  end(end: RunEnd): void;
+  /** Leaves the terminal as it was; called last, whatever happened. */
+  stop(): void;
+}
+
+/** How a run may be told of. */
+export type ReportStyle = 'bar' | 'plain' | 'json' | 'quiet';
+
+/** Writes one line to the terminal or wherever standard error goes. */
+export type WriteLine = (line: string) => void;
+
+/** The reporter of a style. */
+export function createReporter(style: ReportStyle, writeLine: WriteLine): Reporter {
+  switch (style) {
+    case 'bar':
+      return new BarReporter(writeLine);
+    case 'plain':
+      return new PlainReporter(writeLine);
+    case 'json':
+      return new JsonReporter(writeLine);
+    case 'quiet':
+      return new QuietReporter(writeLine);
+  }
+}
+
+/** What recovery found, as one line. */
+export function findingLine({ code, severity, where, message, keptAs }: RecoveryFinding): string {
+  const kept = keptAs === undefined ? '' : ` Kept as ${keptAs}.`;
+  return visible(`recovery: ${severity}: ${code} (${where}): ${message}${kept}`);
+}
+
+/** Says nothing but what went wrong with the state. */
+class QuietReporter implements Reporter {
+  protected readonly writeLine: WriteLine;
+
+  constructor(writeLine: WriteLine) {
+    this.writeLine = writeLine;
+  }
+
+  begin({ recovery }: RunBegin): void {
+    for (const finding of recovery) if (finding.severity !== 'info') this.writeLine(findingLine(finding));
+  }
+
+  event(event: LoopEvent): void {
+    if (event.type === 'unavailable') this.writeLine(noticeOf(event) ?? '');
+  }
+
+  makeRoom(): void {}
+
+  end(_end: RunEnd): void {}
+
+  stop(): void {}
+}
+
+/** One line at the beginning, at most one a second, and one at the end. */
+class PlainReporter extends QuietReporter {
+  #tally = new Tally(undefined, () => performance.now());
+  #beganMs = 0;
+  #toldMs = 0;
+
+  override begin({ state, total, progress, recovery }: RunBegin): void {
+    this.#beganMs = performance.now();
+    this.#toldMs = this.#beganMs;
+    this.#tally = new Tally(total, () => performance.now());
+    for (const finding of recovery) this.writeLine(findingLine(finding));
+    const before = progress.completed + progress.failed;
+    const start = before === 0 ? 'starts' : `resumes after ${progress.completed} completed and ${progress.failed} failed`;
+    this.writeLine(`${visible(state)}: ${start}${total === undefined ? '' : `, ${itemCount(total)} in the input`}`);
+  }
+
+  override event(event: LoopEvent): void {
+    this.#tally.take(event);
+    const notice = noticeOf(event);
+    if (notice !== undefined) this.writeLine(notice);
+    const nowMs = performance.now();
+    if (nowMs - this.#toldMs < 1_000) return;
+    this.#toldMs = nowMs;
+    this.writeLine(tallyText(this.#tally));
+  }
+
+  override end({ result }: RunEnd): void {
+    for (const line of failureLines(this.#tally)) this.writeLine(line);
+    this.writeLine(summaryLine(result, performance.now() - this.#beganMs));
+  }
+}
+
+/** A bar with rate and rest on a terminal; it gives way to other lines, and draws itself again below them. */
+class BarReporter extends QuietReporter {
+  #tally = new Tally(undefined, () => performance.now());
+  #beganMs = 0;
+  readonly #bars = new MultiBar(
+    {
+      stream: process.stderr,
+      format: (options, { maxWidth }) => barLine(this.#tally, (width) => barOf(this.#tally, width, options), maxWidth ?? 80),
+      // What can't be undone after a SIGKILL is left alone: the cursor and the wrapping of lines.
+      hideCursor: null,
+      linewrap: null,
+      clearOnComplete: true,
+      forceRedraw: true,
+      gracefulExit: false,
+    },
+    Presets.shades_classic,
+  );
+  #bar: SingleBar | undefined;
+
+  override begin(begin: RunBegin): void {
+    this.#beganMs = performance.now();
+    this.#tally = new Tally(begin.total, () => performance.now());
+    for (const finding of begin.recovery) this.writeLine(findingLine(finding));
+    this.#bar = this.#bars.create(begin.total ?? 0, 0);
+  }
+
+  override event(event: LoopEvent): void {
+    this.#tally.take(event);
+    const notice = event.type === 'failed' ? `failed: ${failureText(event)}` : noticeOf(event);
+    if (notice === undefined) return;
+    this.makeRoom();
+    this.writeLine(notice);
+  }
+
+  override makeRoom(): void {
+    // Only while a bar is there. It comes back with the next tick, ten times a second.
+    if (this.#bar !== undefined) process.stderr.write('\r\u001b[2K');
+  }
+
+  override end({ result }: RunEnd): void {
+    this.stop();
+    this.writeLine(summaryLine(result, performance.now() - this.#beganMs));
+  }
+
+  override stop(): void {
+    if (this.#bar === undefined) return;
+    this.#bars.stop();
+    this.makeRoom();
+    this.#bar = undefined;
+  }
+}
+
+/** Everything as one JSON object per line: what `runLoop` tells, between a `begin` and an `end`. */
+class JsonReporter implements Reporter {
+  readonly #writeLine: WriteLine;
+
+  constructor(writeLine: WriteLine) {
+    this.#writeLine = writeLine;
+  }
+
+  begin(begin: RunBegin): void {
+    this.#write({ type: 'begin', ...begin });
+  }
+
+  event(event: LoopEvent): void {
+    this.#write(event.type === 'unavailable' ? { type: event.type, ...jsonOfError(event.error) } : event);
+  }
+
+  makeRoom(): void {}
+
+  childErrors(id: string, lines: Buffer): void {
+    for (const line of lines.toString().split('\n').slice(0, -1)) this.#write({ type: 'stderr', id, line });
+  }
+
+  end({ result, exitCode }: RunEnd): void {
+    this.#write({ type: 'end', ...result, exitCode });
+  }
+
+  stop(): void {}
+
+  #write(event: { readonly type: string; readonly [name: string]: unknown }): void {
+    const { type, ...others } = event;
+    this.#writeLine(JSON.stringify({ type, at: new Date().toISOString(), ...others }));
+  }
+}
+
+function jsonOfError(error: unknown): { readonly code?: unknown; readonly message: string } {
+  if (!(error instanceof Error)) return { message: String(error) };
+  return { ...('code' in error ? { code: error.code } : {}), message: error.message };
+}
+
+/** What a watcher should be told at once. */
+function noticeOf(event: LoopEvent): string | undefined {
+  switch (event.type) {
+    case 'unavailable': {
+      const reason = event.error instanceof Error ? event.error.message : String(event.error);
+      return `the state is out of reach: ${visible(reason)} Nothing new begins; it is tried again.`;
+    }
+    case 'available':
+      return 'the state is back';
+    case 'waiting-for-others':
+      return `waiting for ${itemCount(event.items)} that other runs hold`;
+    case 'stopping':
+      return event.reason === 'SIGINT' || event.reason === 'SIGTERM'
+        ? `${event.reason}: what runs is finished first; once more stops it`
+        : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function failureLines(tally: Tally): string[] {
+  const more = tally.failed - tally.failures.length;
+  return [...tally.failures.map((failure) => `failed: ${failureText(failure)}`), ...(more > 0 ? [`and ${more} more failed`] : [])];
+}
+
+function summaryLine({ status, reason, counts, progress }: LoopResult, elapsedMs: number): string {
+  const heading = status === 'completed' ? 'done' : `${status} (${reason}), run it again to go on`;
+  const unrecorded = counts.unrecorded === 0 ? '' : `, ${counts.unrecorded} not recorded`;
+  const here = `${counts.completed} completed, ${counts.failed} failed, ${counts.glitches} glitched${unrecorded} in ${durationText(elapsedMs)}`;
+  return `${heading}: ${here}; ${progress.completed} completed and ${progress.failed} failed in all`;
+}
+
+function tallyText(tally: Tally): string {
+  const { settled, total, failed, glitches, running, restMs } = tally;
+  const parts = [total === undefined ? `${settled}` : `${settled}/${total}`, `${running} running`];
+  if (failed > 0) parts.push(`${failed} failed`);
+  if (glitches > 0) parts.push(`${glitches} glitched`);
+  parts.push(`${tally.perSecond.toFixed(1)}/s`);
+  if (restMs !== undefined) parts.push(`${durationText(restMs)} left`);
+  return parts.join(', ');
+}
+
+function barLine(tally: Tally, draw: (width: number) => string, maxWidth: number): string {
+  const text = tallyText(tally);
+  const width = tally.total === undefined ? 0 : Math.min(40, maxWidth - text.length - 3);
+  return (width < 5 ? text : `${draw(width)} ${text}`).slice(0, maxWidth - 1);
+}
+
+function barOf({ settled, total = 0 }: Tally, width: number, chars: Options): string {
+  const full = Math.round((total === 0 ? 1 : Math.min(1, settled / total)) * width);
+  return (chars.barCompleteString ?? '').slice(0, full) + (chars.barIncompleteString ?? '').slice(0, width - full);
+}
+
+function failureText({ id, reason }: { readonly id: string; readonly reason: string }): string {
+  return `${visibleStart(id, 200)}: ${visibleStart(reason, 300)}`;
+}
+
+function itemCount(items: number): string {
+  return `${items} ${items === 1 ? 'item' : 'items'}`;
+}

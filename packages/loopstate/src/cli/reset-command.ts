@@ -1,0 +1,76 @@
+/**
+ * `loopstate reset`: forgets all items, so that the loop starts from nothing; a copy of a file state is kept.
+ */
+import { createInterface } from 'node:readline/promises';
+import type { Progress } from '@loopstate/core';
+import { LoopStateError } from '@loopstate/core';
+import type { Command } from 'commander';
+import { LoopState } from '../loop-state.js';
+import type { ExitCode } from './exit-codes.js';
+import { findingLine } from './reporters.js';
+import { shownState } from './shown-state.js';
+import { keepCopy } from './state-copy.js';
+import { visible } from './visible-text.js';
+
+interface ResetOptions {
+  readonly state: string;
+  readonly yes?: true;
+}
+
+/** Adds `reset` to the program; `onExit` is told the exit code. */
+export function addResetCommand(program: Command, onExit: (code: ExitCode) => void): void {
+  program
+    .command('reset')
+    .summary('forget all items, so that the loop starts anew')
+    .description('Forget all items, so that the loop starts anew. Of a state in a file a copy is kept beside it.')
+    .requiredOption('-s, --state <url|path>', 'the state to reset')
+    .option('-y, --yes', 'do not ask')
+    .addHelpText('after', '\nExample:\n  $ loopstate reset --state ./encode.json --yes\n')
+    .action(async (options: ResetOptions) => onExit(await reset(options)));
+}
+
+async function reset({ state: target, yes }: ResetOptions): Promise<ExitCode> {
+  // Read first: what isn't there must not be made only to be reset.
+  await (await LoopState.open(target, { access: 'read' })).close();
+  // Then opened and closed: the lock shows that nobody works on it, and a closed file holds everything by itself.
+  const progress = await lookAt(target);
+  if (yes !== true && !(await confirm(target, progress))) {
+    process.stderr.write('Nothing was changed.\n');
+    return 3;
+  }
+  const copy = await keepCopy(target, new Date());
+  const state = await LoopState.open(target);
+  try {
+    const count = await state.reset();
+    process.stdout.write(`${visible(shownState(target))}: ${count} ${count === 1 ? 'item' : 'items'} forgotten\n`);
+    if (copy !== undefined) process.stdout.write(`the state as it was is kept in ${visible(copy)}\n`);
+    return 0;
+  } finally {
+    await state.close();
+  }
+}
+
+async function lookAt(target: string): Promise<Progress> {
+  const state = await LoopState.open(target);
+  try {
+    for (const finding of state.recovery) process.stderr.write(`${findingLine(finding)}\n`);
+    return state.progress;
+  } finally {
+    await state.close();
+  }
+}
+
+async function confirm(target: string, { completed, failed }: Progress): Promise<boolean> {
+  if (!process.stdin.isTTY) {
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', 'A reset must be confirmed: add --yes. Nothing was changed.');
+  }
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await prompt.question(
+      `Forget ${completed} completed and ${failed} failed items of ${visible(shownState(target))}? [y/N] `,
+    );
+    return /^y(es)?$/i.test(answer.trim());
+  } finally {
+    prompt.close();
+  }
+}

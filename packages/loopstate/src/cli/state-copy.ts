@@ -1,0 +1,36 @@
+import { constants } from 'node:fs';
+import { copyFile, open, realpath } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { UnavailableError } from '@loopstate/core';
+import { placeOf } from '../backend-url.js';
+
+/**
+ * Keeps a copy of a file state that no process has open, and returns its path; undefined for a state that is no file.
+ *
+ * Errors: `LOOPSTATE_UNAVAILABLE`.
+ */
+export async function keepCopy(target: string, at: Date): Promise<string | undefined> {
+  const place = placeOf(target);
+  if (place.kind !== 'file') return undefined;
+  const path = await realpath(place.path);
+  const copy = `${path}.reset-${at.toISOString().replaceAll(/[-:]|\.\d+/g, '')}`;
+  try {
+    await copyFile(path, copy, constants.COPYFILE_EXCL);
+    await sync(copy);
+    await sync(dirname(copy));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new UnavailableError(`The copy of the state could not be made, so nothing was reset: ${reason}.`, { cause });
+  }
+  return copy;
+}
+
+/** The copy must be on the disk before the original changes. */
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

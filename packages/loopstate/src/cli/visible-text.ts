@@ -1,0 +1,17 @@
+/** Controls, and what changes the order or breaks the line of what is shown: hostile in an id, useless in a reason. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: to find them is what it is for.
+const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\p{Cs}/gu;
+
+const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\u001b': '\\e' };
+
+/** Text of unknown origin as one harmless line for a terminal: whatever can't be seen stands there as an escape. */
+export function visible(text: string): string {
+  return text.replace(INVISIBLE, (character) => SHORT[character] ?? `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
+}
+
+/** As `visible`, and cut to `maxLength` characters. */
+export function visibleStart(text: string, maxLength: number): string {
+  // Cut before the escapes too: a reason may have thousands of characters, and only the first ones are shown.
+  const shown = visible(text.slice(0, maxLength + 1));
+  return shown.length <= maxLength ? shown : `${shown.slice(0, maxLength - 1).replace(/\p{Cs}$/u, '')}…`;
+}
