@@ -1,1 +1,5 @@
-export {};
+export { type Disk, type DiskFile, type FileStamp, nodeDisk } from './disk.js';
+export { FINDING_CODES, type FindingCode } from './findings.js';
+export { type HeldLock, kernelLock, type Lock } from './lock.js';
+export { type FileBackend, type FileBackendOptions, openFileBackend } from './open-file-backend.js';
+export type { ImportOldFormat } from './recovery.js';

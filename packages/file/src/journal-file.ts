@@ -1,0 +1,131 @@
+/**
+ * The journal that commits are appended to.
+ *
+ * **Invariants:**
+ * - A journal has its name only once its header and its first space are durable.
+ * - It always ends with space, so one that was cut can be told from one that was not.
+ * - What precedes `#syncedBytes` is durable; what follows up to `#endBytes` is with the operating system, and kept in memory
+ *   until a synced write has covered it.
+ * - After a write failed nothing is ever written to it again.
+ */
+import type { Disk, DiskFile, FileStamp } from './disk.js';
+import { unlinkIfPresent, writeAll } from './disk.js';
+import { encodeJournalHeader, type JournalHeader } from './journal.js';
+import type { StoreNames } from './names.js';
+
+const SPACE_BYTES_MIN = 64 * 1_024;
+const SPACE_BYTES_MAX = 1_024 * 1_024;
+/** How much may wait for a synced write; then the next write is one. */
+const UNSYNCED_BYTES_MAX = 256 * 1_024;
+
+/** A journal may exist from here on; whoever holds an older one must not go on in it. */
+export class JournalInDoubtError extends Error {}
+
+/** See the invariants above. */
+export class JournalFile {
+  readonly generation: number;
+  readonly #file: DiskFile;
+  #endBytes: number;
+  #syncedBytes: number;
+  #sizeBytes: number;
+  #unsynced: Buffer[] = [];
+  #hasFailed = false;
+
+  private constructor(file: DiskFile, generation: number, place: { endBytes: number; sizeBytes: number }) {
+    this.#file = file;
+    this.generation = generation;
+    this.#endBytes = place.endBytes;
+    this.#syncedBytes = place.endBytes;
+    this.#sizeBytes = place.sizeBytes;
+  }
+
+  /**
+   * Makes a journal, durably, with the permissions of `like`.
+   *
+   * Errors: {@link JournalInDoubtError} when it may exist all the same; any system error when it does not.
+   */
+  static async create(disk: Disk, names: StoreNames, header: JournalHeader, options: { temporary: string; like: FileStamp | undefined }) {
+    const { temporary, like } = options;
+    const first = Buffer.from(encodeJournalHeader(header));
+    const bytes = Buffer.alloc(SPACE_BYTES_MIN);
+    first.copy(bytes);
+    try {
+      await writeNewFile(disk, temporary, async (file) => {
+        if (like !== undefined) await file.adopt(like);
+        await writeAll(file, bytes, 0, { synced: false });
+      });
+    } catch (error) {
+      await unlinkIfPresent(disk, temporary).catch(() => undefined); // The error that led here says more.
+      throw error;
+    }
+    const path = names.journal(header.generation);
+    try {
+      await disk.rename(temporary, path);
+      await disk.syncDirectory(names.directory);
+      return new JournalFile(await disk.openFile(path), header.generation, { endBytes: first.length, sizeBytes: bytes.length });
+    } catch (error) {
+      throw new JournalInDoubtError('The new journal may exist or not.', { cause: error });
+    }
+  }
+
+  /** Goes on in the journal of a store that was closed. */
+  static async resume(
+    disk: Disk,
+    names: StoreNames,
+    place: { generation: number; endBytes: number; sizeBytes: number },
+  ): Promise<JournalFile> {
+    return new JournalFile(await disk.openFile(names.journal(place.generation)), place.generation, place);
+  }
+
+  /** How many bytes of lines it holds. */
+  get bytes(): number {
+    return this.#endBytes;
+  }
+
+  get hasFailed(): boolean {
+    return this.#hasFailed;
+  }
+
+  /** Appends lines in one write. With `synced`, they and all before them are durable once it resolves. */
+  async append(lines: Buffer, options: { synced: boolean }): Promise<void> {
+    const isSynced = options.synced || this.#endBytes - this.#syncedBytes > UNSYNCED_BYTES_MAX;
+    const start = isSynced ? this.#syncedBytes : this.#endBytes;
+    const pieces = isSynced ? [...this.#unsynced, lines] : [lines];
+    const endBytes = this.#endBytes + lines.length;
+    // One byte of space must remain.
+    const sizeBytes = endBytes < this.#sizeBytes ? this.#sizeBytes : endBytes + nextSpaceBytes(endBytes);
+    if (sizeBytes > this.#sizeBytes) pieces.push(Buffer.alloc(sizeBytes - endBytes));
+    try {
+      await writeAll(this.#file, pieces.length === 1 ? lines : Buffer.concat(pieces), start, { synced: isSynced });
+    } catch (error) {
+      this.#hasFailed = true;
+      throw error;
+    }
+    this.#endBytes = endBytes;
+    this.#sizeBytes = sizeBytes;
+    if (isSynced) {
+      this.#syncedBytes = endBytes;
+      this.#unsynced = [];
+    } else this.#unsynced.push(lines);
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}
+
+/** Creates a file, fills it and makes its bytes durable; not yet its name. */
+export async function writeNewFile(disk: Disk, path: string, fill: (file: DiskFile) => Promise<void>): Promise<FileStamp> {
+  const file = await disk.createFile(path, 0o600);
+  try {
+    await fill(file);
+    await file.sync();
+    return await file.stamp();
+  } finally {
+    await file.close();
+  }
+}
+
+function nextSpaceBytes(endBytes: number): number {
+  return Math.min(SPACE_BYTES_MAX, Math.max(SPACE_BYTES_MIN, endBytes));
+}

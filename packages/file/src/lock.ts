@@ -1,0 +1,96 @@
+/** One process writes: a kernel lock on a file of its own, which the kernel gives back when the process dies, however it dies. */
+import fs from 'node:fs';
+import { hostname } from 'node:os';
+import { LockedError, type LockHolder, LoopStateError } from '@loopstate/core';
+import { hasCode } from './disk.js';
+import type { StoreNames } from './names.js';
+
+/** A lock that is held. */
+export interface HeldLock {
+  release(): Promise<void>;
+}
+
+/** Keeps all but one out of a store. For tests; programs use {@link kernelLock}. */
+export interface Lock {
+  /** Takes the lock at once or not at all. Errors: `LOOPSTATE_LOCKED`, `LOOPSTATE_LOCK_UNAVAILABLE`. */
+  acquire(names: StoreNames): Promise<HeldLock>;
+}
+
+/** The lock of the operating system. It keeps out other processes and other worker threads of this one. */
+export const kernelLock: Lock = {
+  async acquire(names) {
+    const tryLock = await loadTryLock();
+    // The descriptor is raw, and is not inherited by child processes: nothing but this process holds the lock.
+    const descriptor = fs.openSync(names.lock, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+    try {
+      if (!tryLock(descriptor)) throw lockedError(names, readHolder(names.holder));
+      writeHolder(names.holder);
+    } catch (error) {
+      fs.closeSync(descriptor);
+      throw error;
+    }
+    return {
+      async release() {
+        // In this order: afterwards the holder may be another's.
+        fs.rmSync(names.holder, { force: true });
+        fs.closeSync(descriptor);
+      },
+    };
+  },
+};
+
+async function loadTryLock(): Promise<(descriptor: number) => boolean> {
+  try {
+    const { tryLock } = await import('fs-native-extensions');
+    return (descriptor) => {
+      try {
+        return tryLock(descriptor);
+      } catch (cause) {
+        throw new LoopStateError('LOOPSTATE_LOCK_UNAVAILABLE', 'This file system takes no locks: put the state file on a local disk.', {
+          cause,
+        });
+      }
+    };
+  } catch (cause) {
+    const message =
+      `The package fs-native-extensions has no build for ${process.platform} ${process.arch}, so nothing keeps a second process out: ` +
+      'use sqlite: or redis: here, or a glibc-based image instead of a musl one.';
+    throw new LoopStateError('LOOPSTATE_LOCK_UNAVAILABLE', message, { cause });
+  }
+}
+
+function lockedError(names: StoreNames, holder: LockHolder): LockedError {
+  const who =
+    holder.pid === undefined ? 'another process' : `process ${holder.pid}${holder.host === undefined ? '' : ` on ${holder.host}`}`;
+  const message = `${names.state} is in use by ${who}: wait until it ends, or share the work through a sqlite: or redis: store.`;
+  return new LockedError(message, holder);
+}
+
+/** Only for the message to whoever is kept out; the lock is what holds. */
+function writeHolder(path: string): void {
+  fs.writeFileSync(path, `${JSON.stringify({ pid: process.pid, host: hostname(), since: Date.now() })}\n`, { mode: 0o600 });
+}
+
+function readHolder(path: string): LockHolder {
+  let text: string;
+  try {
+    text = fs.readFileSync(path, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'EACCES')) return {};
+    throw error;
+  }
+  return parseHolder(text);
+}
+
+function parseHolder(text: string): LockHolder {
+  try {
+    const found = JSON.parse(text) as { readonly [name: string]: unknown };
+    return {
+      ...(typeof found.pid === 'number' ? { pid: found.pid } : {}),
+      ...(typeof found.host === 'string' ? { host: found.host } : {}),
+      ...(typeof found.since === 'number' ? { since: found.since } : {}),
+    };
+  } catch {
+    return {}; // It is being written just now.
+  }
+}

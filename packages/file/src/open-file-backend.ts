@@ -1,0 +1,201 @@
+import {
+  type BackendTraits,
+  type CheckedCommit,
+  type Commit,
+  type CommitResult,
+  checkCommit,
+  checkKey,
+  HistoryGoneError,
+  LoopStateError,
+  type RecoveryFinding,
+  recordsFromOldFormat,
+  type StateBackend,
+  type StateChange,
+  type StateRecord,
+} from '@loopstate/core';
+import { type Disk, nodeDisk } from './disk.js';
+import { FileReader } from './file-reader.js';
+import { kernelLock, type Lock } from './lock.js';
+import { StoreNames } from './names.js';
+import { openStore, type Surroundings } from './opening.js';
+import type { RecordLog } from './record-log.js';
+import type { ImportOldFormat } from './recovery.js';
+import { shareStore } from './registry.js';
+import { toChange, toRecord } from './store.js';
+import { resolveStatePath } from './store-files.js';
+import { closed, unavailable } from './trouble.js';
+
+const CHANGES_AT_ONCE = 500;
+
+/** Options of {@link openFileBackend}. */
+export interface FileBackendOptions {
+  /**
+   * `write` (the default) takes the lock, repairs what is damaged and makes a missing file. `read` does none of that and
+   * follows what another process writes.
+   */
+  readonly access?: 'write' | 'read';
+  /** Called with each finding: those of opening, and those made while the store is open. */
+  readonly onFinding?: (finding: RecoveryFinding) => void;
+  /** What a state file of an older format becomes. Default: the records of a loop. */
+  readonly importOldFormat?: ImportOldFormat;
+  /** For tests. */
+  readonly disk?: Disk;
+  /** For tests. */
+  readonly lock?: Lock;
+  /** For tests: the time of commits and reports, in ms since the epoch. */
+  readonly now?: () => number;
+}
+
+/** A handle on a state file. */
+export type FileBackend = StateBackend;
+
+/**
+ * Opens the state file at `path`, or makes it. `survives` is `power-loss` unless the file system is known not to carry it;
+ * `reach` is `process`: a second process is refused, and handles of one process share the store.
+ *
+ * Errors: `LOOPSTATE_LOCKED`, `LOOPSTATE_LOCK_UNAVAILABLE`, `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`,
+ * `LOOPSTATE_BAD_OPTION` (no path of a file), `LOOPSTATE_UNAVAILABLE` (it cannot be read or written now).
+ */
+export async function openFileBackend(path: string, options: FileBackendOptions = {}): Promise<FileBackend> {
+  if (typeof path !== 'string' || path === '' || path.includes('\0')) {
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', 'A state file needs a path, such as ./state.json.');
+  }
+  const access = options.access ?? 'write';
+  if (access !== 'write' && access !== 'read') {
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', `access must be "write" or "read", not ${JSON.stringify(access)}.`);
+  }
+  const surroundings: Surroundings = {
+    disk: options.disk ?? nodeDisk,
+    lock: options.lock ?? kernelLock,
+    importOldFormat: options.importOldFormat ?? recordsFromOldFormat,
+    now: options.now ?? Date.now,
+  };
+  try {
+    const names = new StoreNames(await resolveStatePath(surroundings.disk, path));
+    const source = access === 'read' ? await FileReader.open(names, surroundings) : await openShared(names, surroundings);
+    return new FileHandle(names, source, options.onFinding);
+  } catch (error) {
+    throw unavailable(error, `${path} cannot be opened`);
+  }
+}
+
+/** What a handle gets its answers from. */
+export interface HandleSource {
+  readonly survivesPowerLoss: boolean;
+  readonly findings: readonly RecoveryFinding[];
+  /** Calls back with each finding from now on; returns what ends it. */
+  listen(listener: (finding: RecoveryFinding) => void): () => void;
+  /** The records as of now. Errors: `LOOPSTATE_UNAVAILABLE`. */
+  refresh(): RecordLog | Promise<RecordLog>;
+  /** Errors: as `StateBackend.commit`. */
+  commit(commit: CheckedCommit): Promise<CommitResult>;
+  close(): Promise<void>;
+}
+
+async function openShared(names: StoreNames, surroundings: Surroundings): Promise<HandleSource> {
+  const shared = await shareStore(names.state, () => openStore(names, surroundings));
+  const { store, survivesPowerLoss } = shared.open;
+  try {
+    if (shared.isShared) await store.verify();
+  } catch (error) {
+    await shared.release();
+    throw error;
+  }
+  return {
+    survivesPowerLoss,
+    findings: store.findings,
+    listen: (listener) => store.listen(listener),
+    refresh: () => store.log,
+    commit: (commit) => store.commit(commit),
+    close: shared.release,
+  };
+}
+
+class FileHandle implements StateBackend {
+  readonly traits: BackendTraits;
+  readonly #path: string;
+  readonly #source: HandleSource;
+  readonly #stopListening: () => void;
+  #inFlight = 0;
+  #onIdle: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(names: StoreNames, source: HandleSource, onFinding: ((finding: RecoveryFinding) => void) | undefined) {
+    this.#path = names.state;
+    this.#source = source;
+    this.traits = { name: 'file', survives: source.survivesPowerLoss ? 'power-loss' : 'process-crash', reach: 'process' };
+    // Later: what a callback throws must not reach the store.
+    const tell = (finding: RecoveryFinding) => queueMicrotask(() => onFinding?.(finding));
+    for (const finding of source.findings) tell(finding);
+    this.#stopListening = source.listen(tell);
+  }
+
+  get recovery(): readonly RecoveryFinding[] {
+    return this.#source.findings;
+  }
+
+  async read(keys: readonly string[]): Promise<(StateRecord | undefined)[]> {
+    this.#assertOpen();
+    const wanted = keys.map(checkKey);
+    return await this.#counted(async () => {
+      const log = await this.#source.refresh();
+      return wanted.map((key) => {
+        const entry = log.get(key);
+        return entry === undefined ? undefined : toRecord(entry);
+      });
+    });
+  }
+
+  async commit(commit: Commit): Promise<CommitResult> {
+    this.#assertOpen();
+    const checked = checkCommit(commit);
+    return await this.#counted(() => this.#source.commit(checked));
+  }
+
+  async *changes(since: number): AsyncGenerator<StateChange> {
+    this.#assertOpen();
+    const log = await this.#counted(async () => this.#source.refresh());
+    const until = log.newest;
+    let after = since;
+    do {
+      if (since > 0 && after < log.forgotten) throw new HistoryGoneError(since);
+      const slice = log.slice(after, CHANGES_AT_ONCE);
+      after = slice.at(-1)?.revision ?? until;
+      // What was put again meanwhile stands behind the end: it is taken along in one piece, so that no key is missed.
+      if (after >= until || slice.length < CHANGES_AT_ONCE) slice.push(...log.slice(after, Number.POSITIVE_INFINITY));
+      for (const entry of slice) {
+        this.#assertOpen();
+        if (entry.text !== undefined || since > 0) yield toChange(entry);
+      }
+    } while (after < until);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#inFlight > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
+    this.#stopListening();
+    await this.#source.close();
+  }
+
+  async #counted<T>(run: () => Promise<T>): Promise<T> {
+    this.#inFlight++;
+    try {
+      return await run();
+    } finally {
+      this.#inFlight--;
+      if (this.#inFlight === 0) this.#onIdle?.();
+    }
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw closed(this.#path);
+  }
+}

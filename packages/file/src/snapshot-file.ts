@@ -1,0 +1,212 @@
+/**
+ * The state file and the previous snapshot on the disk, and the steps that replace one by the other.
+ *
+ * **Invariants:**
+ * - The state file's name always leads to a whole file: it is replaced by a rename, never removed.
+ * - Only a state file that this store wrote, or verified, becomes the previous one; any other is put aside.
+ * - Journals are kept back to the generation of the previous snapshot, so that it and they lead to now.
+ */
+import type { Disk, DiskFile, FileStamp } from './disk.js';
+import { hasCode, isSameState, unlinkIfPresent, writeAll } from './disk.js';
+import { writeNewFile } from './journal-file.js';
+import type { StoreNames } from './names.js';
+import type { LogCut } from './record-log.js';
+import { parseSnapshot, type SnapshotHeader, SnapshotText } from './snapshot.js';
+
+const TAKE_ENTRIES = 250;
+const CHUNK_ENTRIES_MAX = 1_000;
+const CHUNK_CHARACTERS_MAX = 64 * 1_024;
+/** Written bytes are handed to the disk in such portions, so that commits beside never wait for all of them at once. */
+const SYNC_BYTES = 2 * 1_024 * 1_024;
+
+/** What the state file was found to be when it was to be replaced. */
+export type StateFate = 'ours' | 'missing' | { readonly keptAs: string };
+
+/** What a {@link SnapshotFile} needs of its store. */
+export interface SnapshotFileOptions {
+  readonly disk: Disk;
+  readonly names: StoreNames;
+  readonly store: string;
+  /** A path for a new temporary. */
+  readonly temporary: () => string;
+  /** Ms since the epoch. */
+  readonly now: () => number;
+}
+
+/** See the invariants above. */
+export class SnapshotFile {
+  readonly #options: SnapshotFileOptions;
+  #known: FileStamp | undefined;
+  #generation: number;
+  #previousGeneration: number;
+
+  /** `known`: the stamp of a state file that was verified. */
+  constructor(options: SnapshotFileOptions, found: { known: FileStamp | undefined; generation: number; previousGeneration: number }) {
+    this.#options = options;
+    this.#known = found.known;
+    this.#generation = found.generation;
+    this.#previousGeneration = found.previousGeneration;
+  }
+
+  /** How large the state file is that this store wrote. */
+  get bytes(): number {
+    return this.#known?.sizeBytes ?? 0;
+  }
+
+  /** True if the state file is the one that this store wrote. */
+  async isOurs(): Promise<boolean> {
+    const { disk, names } = this.#options;
+    const stamp = await disk.stamp(names.state);
+    if (stamp === undefined || this.#known === undefined) return false;
+    if (isSameState(stamp, this.#known)) return true;
+    // It may have been touched, or put back as it was; or a replacement took effect though it was reported to have failed.
+    const { header, isComplete } = parseSnapshot(await disk.readFile(names.state));
+    if (!isComplete || header?.store !== this.#options.store || header.generation < this.#generation) return false;
+    this.#known = stamp;
+    this.#generation = header.generation;
+    return true;
+  }
+
+  /** Writes a snapshot of what `cut` holds and puts it in the place of the state file. Says what had become of that. */
+  async replace(cut: LogCut, about: Pick<SnapshotHeader, 'generation' | 'closed'>): Promise<StateFate> {
+    const { disk, names, temporary } = this.#options;
+    const temporaryPath = temporary();
+    try {
+      const like = await disk.stamp(names.state);
+      const written = await this.#write(temporaryPath, cut, { ...about, like });
+      let outgoing = 0;
+      const fate = await this.#putBy(temporaryPath, () => {
+        outgoing = this.#generation;
+        this.#known = written;
+        this.#generation = about.generation;
+      });
+      await disk.syncDirectory(names.directory); // Without this the renames themselves can be lost.
+      if (fate === 'ours') this.#previousGeneration = outgoing;
+      await this.removeOldJournals();
+      return fate;
+    } catch (error) {
+      cut.abandon();
+      await unlinkIfPresent(disk, temporaryPath).catch(() => undefined); // The error that led here says more.
+      throw error;
+    }
+  }
+
+  /** Removes the journals that are older than the previous snapshot. */
+  async removeOldJournals(): Promise<void> {
+    const { disk, names } = this.#options;
+    const generations = names.journalsAmong(await disk.list(names.directory));
+    for (const generation of generations) {
+      if (generation < this.#previousGeneration) await unlinkIfPresent(disk, names.journal(generation));
+    }
+  }
+
+  /** Gives a file a second name, under which it stays. A file that was put aside already keeps the name it got then. */
+  async putAside(path: string, as: 'damaged' | 'original' = 'damaged'): Promise<string> {
+    const { disk, names, now } = this.#options;
+    const stamp = await disk.stamp(path);
+    const asides = names.asidesAmong(await disk.list(names.directory));
+    for (const aside of asides) {
+      const other = await disk.stamp(aside);
+      if (other !== undefined && stamp !== undefined && other.inode === stamp.inode && other.inode !== 0n) return aside;
+    }
+    // Without colons, which some file systems refuse.
+    const wanted = `${path}.${as}-${new Date(now()).toISOString().replaceAll(':', '')}`;
+    let keptAs = wanted;
+    for (let copy = 2; asides.includes(keptAs); copy++) keptAs = `${wanted}-${copy}`;
+    await this.#duplicate(path, keptAs);
+    await disk.syncDirectory(names.directory);
+    return keptAs;
+  }
+
+  async #write(
+    path: string,
+    cut: LogCut,
+    about: Pick<SnapshotHeader, 'generation' | 'closed'> & { like: FileStamp | undefined },
+  ): Promise<FileStamp> {
+    const { generation, closed, like } = about;
+    const { records, revision, lastDeletion: forgotten } = cut;
+    const text = new SnapshotText({ store: this.#options.store, generation, revision, forgotten, closed, records });
+    return await writeNewFile(this.#options.disk, path, async (file) => {
+      if (like !== undefined) await file.adopt(like);
+      const sink = new Sink(file);
+      await sink.write(text.first());
+      for (let chunk = takeChunk(cut); chunk.length > 0; chunk = takeChunk(cut)) await sink.write(text.chunk(chunk));
+      await sink.write(text.last());
+    });
+  }
+
+  /** Puts the new snapshot in place and the old one where it belongs. */
+  async #putBy(temporaryPath: string, onRenamed: () => void): Promise<StateFate> {
+    const { disk, names, temporary } = this.#options;
+    const outgoing = temporary();
+    const fate = await this.#judge();
+    const isOurs = fate === 'ours';
+    if (isOurs) await this.#duplicate(names.state, outgoing);
+    await disk.rename(temporaryPath, names.state);
+    onRenamed();
+    if (isOurs) {
+      await disk.rename(outgoing, names.previous);
+      await unlinkIfPresent(disk, outgoing); // A rename between two names of one file does nothing.
+    }
+    return fate;
+  }
+
+  async #judge(): Promise<StateFate> {
+    const { disk, names } = this.#options;
+    if ((await disk.stamp(names.state)) === undefined) return 'missing';
+    return (await this.isOurs()) ? 'ours' : { keptAs: await this.putAside(names.state) };
+  }
+
+  async #duplicate(from: string, to: string): Promise<void> {
+    const { disk } = this.#options;
+    try {
+      await disk.link(from, to);
+    } catch (error) {
+      // Some file systems know no second names, or no more of them.
+      if (!hasCode(error, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EXDEV')) throw error;
+      const stamp = await disk.stamp(from);
+      const bytes = await disk.readFile(from);
+      await writeNewFile(disk, to, async (file) => {
+        if (stamp !== undefined) await file.adopt(stamp);
+        await writeAll(file, bytes, 0, { synced: false });
+      });
+    }
+  }
+}
+
+/** Writes text one piece after another. */
+class Sink {
+  readonly #file: DiskFile;
+  #position = 0;
+  #unsyncedBytes = 0;
+
+  constructor(file: DiskFile) {
+    this.#file = file;
+  }
+
+  async write(text: string): Promise<void> {
+    const bytes = Buffer.from(text);
+    await writeAll(this.#file, bytes, this.#position, { synced: false });
+    this.#position += bytes.length;
+    this.#unsyncedBytes += bytes.length;
+    if (this.#unsyncedBytes < SYNC_BYTES) return;
+    this.#unsyncedBytes = 0;
+    await this.#file.sync();
+  }
+}
+
+/** The records of the next line; taken in small portions, so that no turn of the event loop gets long. */
+function takeChunk(cut: LogCut) {
+  const chunk = cut.take(TAKE_ENTRIES);
+  let characters = 0;
+  for (const entry of chunk) characters += entry.text?.length ?? 0;
+  while (chunk.length > 0 && chunk.length < CHUNK_ENTRIES_MAX && characters < CHUNK_CHARACTERS_MAX) {
+    const more = cut.take(TAKE_ENTRIES);
+    if (more.length === 0) break;
+    for (const entry of more) {
+      chunk.push(entry);
+      characters += entry.text?.length ?? 0;
+    }
+  }
+  return chunk;
+}

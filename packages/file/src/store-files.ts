@@ -1,0 +1,92 @@
+/** Finds and reads the files of a store. */
+import { basename, dirname, join, resolve } from 'node:path';
+import { LoopStateError, UnavailableError } from '@loopstate/core';
+import { type Disk, type FileStamp, hasCode } from './disk.js';
+import type { StoreFiles } from './found-store.js';
+import type { StoreNames } from './names.js';
+
+const LINKS_MAX = 40;
+
+/** The path of the state file itself: every symlink resolved, also one that points to nothing yet. Errors: any system error. */
+export async function resolveStatePath(disk: Disk, path: string): Promise<string> {
+  let at = resolve(path);
+  for (let links = 0; links < LINKS_MAX; links++) {
+    const target = await disk.readLink(at);
+    if (target === undefined) return join(await realDirectory(disk, dirname(at)), basename(at));
+    at = resolve(dirname(at), target);
+  }
+  throw Object.assign(new Error(`ELOOP: too many symlinks, ${path}`), { code: 'ELOOP' });
+}
+
+/** The real path of a directory whose last parts may not exist yet. */
+async function realDirectory(disk: Disk, directory: string): Promise<string> {
+  try {
+    return await disk.realPath(directory);
+  } catch (error) {
+    const parent = dirname(directory);
+    if (!hasCode(error, 'ENOENT') || parent === directory) throw error;
+    return join(await realDirectory(disk, parent), basename(directory));
+  }
+}
+
+/**
+ * Makes sure that the state file can be what is expected of it, before anything is written.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION` for a directory or device, `LOOPSTATE_UNAVAILABLE` for a directory that cannot be written.
+ */
+export async function assertUsable(disk: Disk, names: StoreNames): Promise<void> {
+  const stamp = await disk.stamp(names.state);
+  if (stamp !== undefined && stamp.kind !== 'file') {
+    const what = stamp.kind === 'directory' ? 'a directory' : 'not a regular file';
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', `${names.state} is ${what}: name a file, such as ${join(names.state, 'state.json')}.`);
+  }
+  if ((await disk.stamp(names.directory)) === undefined) return;
+  try {
+    await disk.assertWritable(names.directory);
+  } catch (cause) {
+    throw new UnavailableError(`${names.directory} cannot be written, and a store keeps several files there: name another place.`, {
+      cause,
+    });
+  }
+}
+
+/** The files of a store, and what the state file was when it was read. */
+export interface ReadStore {
+  readonly files: StoreFiles;
+  readonly stamp: FileStamp | undefined;
+}
+
+/** Reads all files of a store. Errors: any system error but one for a file that is not there. */
+export async function readStoreFiles(disk: Disk, names: StoreNames): Promise<ReadStore> {
+  const generations = names.journalsAmong(await listIfPresent(disk, names.directory));
+  const stamp = await disk.stamp(names.state);
+  const stampOfPrevious = await disk.stamp(names.previous);
+  const state = await readIfPresent(disk, names.state);
+  const previous = await readIfPresent(disk, names.previous);
+  const journals = new Map<number, Buffer>();
+  for (const generation of generations) {
+    const bytes = await readIfPresent(disk, names.journal(generation));
+    if (bytes !== undefined) journals.set(generation, bytes);
+  }
+  const isPreviousState = stamp !== undefined && stamp.inode !== 0n && stamp.inode === stampOfPrevious?.inode;
+  const files = { ...(state === undefined ? {} : { state }), ...(previous === undefined ? {} : { previous }), journals, isPreviousState };
+  return { files, stamp };
+}
+
+async function listIfPresent(disk: Disk, directory: string): Promise<string[]> {
+  try {
+    return await disk.list(directory);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return [];
+    throw error;
+  }
+}
+
+async function readIfPresent(disk: Disk, path: string): Promise<Buffer | undefined> {
+  try {
+    return await disk.readFile(path);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,367 @@
+/**
+ * A store that is open: its records in memory, its journal and its snapshots on the disk.
+ *
+ * **Invariants:**
+ * - Nothing is readable, and no commit resolves, before the write that carries it has succeeded: synced, unless all commits of
+ *   the group asked for less.
+ * - Commits are judged one after another, in the order they came; at most one write is in flight.
+ * - `#revision` is the last revision given and only grows; `#applied` is the last one that took effect. What a failed write
+ *   carried lies between the two for ever.
+ * - After a failed write nothing is acknowledged until a new journal and a new snapshot, of what is in memory, stand on new inodes.
+ * - At most one snapshot is being written; commits go on beside it in the journal that was begun before it.
+ *
+ * **States of the journal:** *good* (commits append); *failed* (none can: the next flush, or `close`, starts anew); *doubtful*
+ * (a newer one may exist: the same as failed).
+ */
+import {
+  type CheckedCommit,
+  type CommitResult,
+  type Conflict,
+  decodeValue,
+  type RecoveryFinding,
+  type StateChange,
+  type StateRecord,
+  UnavailableError,
+} from '@loopstate/core';
+import type { Disk } from './disk.js';
+import { type FindingCode, HOW_TO_RESET } from './findings.js';
+import { encodeCommit } from './journal.js';
+import { JournalFile, JournalInDoubtError } from './journal-file.js';
+import type { StoreNames } from './names.js';
+import type { LogEntry, RecordLog } from './record-log.js';
+import type { SnapshotFile } from './snapshot-file.js';
+import { outcomeUnknown, unavailable } from './trouble.js';
+
+/** Compaction starts when the journal has outgrown the snapshot, and this. */
+const COMPACT_BYTES_MIN = 256 * 1_024;
+const GROUP_COMMITS_MAX = 4_096;
+const GROUP_BYTES_MAX = 8 * 1_024 * 1_024;
+
+/** What a store is opened with. */
+export interface StoreParts {
+  readonly disk: Disk;
+  readonly names: StoreNames;
+  readonly store: string;
+  readonly log: RecordLog;
+  readonly snapshots: SnapshotFile;
+  readonly temporary: () => string;
+  readonly now: () => number;
+  readonly revision: number;
+  readonly applied: number;
+  /** The largest generation in use. */
+  readonly generation: number;
+  /** The generation of the newest journal in which commits may stand. */
+  readonly lineage: number;
+  readonly findings: readonly RecoveryFinding[];
+  /** The generation of the state file if it was verified; 0: it was not. */
+  readonly stateGeneration: number;
+  /** The journal of a store that was closed, to go on in. */
+  readonly journal?: JournalFile;
+}
+
+interface Waiting {
+  readonly commit: CheckedCommit;
+  readonly resolve: (result: CommitResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** A commit of a group, judged. */
+interface Judged {
+  readonly waiting: Waiting;
+  readonly result: CommitResult;
+}
+
+/** See the invariants above. */
+export class FileStore {
+  readonly names: StoreNames;
+  readonly #parts: StoreParts;
+  readonly #log: RecordLog;
+  readonly #findings: RecoveryFinding[];
+  readonly #listeners = new Set<(finding: RecoveryFinding) => void>();
+  #revision: number;
+  #applied: number;
+  #generation: number;
+  #lineage: number;
+  #journal: JournalFile | undefined;
+  #isChanged: boolean;
+  #queue: Waiting[] = [];
+  #flushing: Promise<void> | undefined;
+  #compacting: Promise<void> | undefined;
+  /** What the journals before the current one hold that no snapshot does. */
+  #olderJournalBytes = 0;
+  #compactAtBytes = 0;
+  #isCompactionFailing = false;
+  /** A journal was begun whose snapshot is not written, and without it nothing may be acknowledged. */
+  #needsSnapshot = false;
+  /** This store has written, or verified, the state file: what stood there before is in the report of opening. */
+  #isStanding: boolean;
+
+  constructor(parts: StoreParts) {
+    this.#parts = parts;
+    this.names = parts.names;
+    this.#log = parts.log;
+    this.#findings = [...parts.findings];
+    this.#revision = parts.revision;
+    this.#applied = parts.applied;
+    this.#generation = parts.generation;
+    this.#lineage = parts.lineage;
+    this.#journal = parts.journal;
+    this.#isChanged = parts.journal === undefined;
+    this.#isStanding = parts.stateGeneration > 0;
+    this.#compactAtBytes = this.#nextCompactionBytes();
+  }
+
+  get findings(): readonly RecoveryFinding[] {
+    return this.#findings;
+  }
+
+  get log(): RecordLog {
+    return this.#log;
+  }
+
+  /** Calls back with each finding from now on; returns what ends it. */
+  listen(listener: (finding: RecoveryFinding) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  read(key: string): StateRecord | undefined {
+    const entry = this.#log.get(key);
+    return entry === undefined ? undefined : toRecord(entry);
+  }
+
+  commit(commit: CheckedCommit): Promise<CommitResult> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ commit, resolve, reject });
+      this.#flushing ??= this.#flushAll();
+    });
+  }
+
+  /** Begins a new generation of journal and snapshot. Errors: any system error; nothing is acknowledged until it succeeds. */
+  async startAnew(options: { closed: boolean; after?: number } = { closed: false }): Promise<void> {
+    await this.#compacting;
+    // A journal whose snapshot failed holds nothing yet: it need not be begun again.
+    if (!this.#needsSnapshot || !this.#hasGoodJournal()) await this.#beginJournal(options.after);
+    this.#needsSnapshot = true;
+    await this.#writeSnapshot(options);
+    this.#needsSnapshot = false;
+  }
+
+  /** Puts the state file right if it is not the one that this store wrote. Errors: any system error. */
+  async verify(): Promise<void> {
+    await this.#compacting;
+    if (await this.#parts.snapshots.isOurs()) return;
+    this.#compactAtBytes = 0;
+    await this.#flushing;
+    // In its turn: a journal is changed only between two groups.
+    this.#flushing ??= this.#flushAll();
+    await this.#flushing;
+    await this.#compacting;
+  }
+
+  /** Finishes what is in flight and leaves a state file that suffices by itself. Never rejects: what could not be done is reported. */
+  async close(): Promise<void> {
+    await this.#flushing;
+    await this.#compacting;
+    try {
+      if (this.#isChanged) await this.startAnew({ closed: true });
+    } catch (error) {
+      this.#reportFailedCompaction(error);
+    }
+    // Whatever the system says: nothing is written after this.
+    await this.#journal?.close().catch(() => undefined);
+  }
+
+  async #flushAll(): Promise<void> {
+    do {
+      // Everyone who was answered gets to speak before the next group is closed.
+      await new Promise<void>((resolve) => process.nextTick(resolve));
+      const group = this.#takeGroup();
+      if (await this.#makeReady(group)) await this.#flush(group);
+    } while (this.#queue.length > 0);
+    this.#flushing = undefined;
+  }
+
+  #takeGroup(): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { commit } of this.#queue) {
+      for (const { key, text } of commit.puts) bytes += key.length + text.length;
+      if (count > 0 && (bytes > GROUP_BYTES_MAX || count === GROUP_COMMITS_MAX)) break;
+      count++;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  /** Sees to a journal that can be written to; without one the group is told so. */
+  async #makeReady(group: readonly Waiting[]): Promise<boolean> {
+    try {
+      if (this.#needsSnapshot || !this.#hasGoodJournal()) await this.startAnew();
+      else if (this.#compacting === undefined && this.#journalBytes() > this.#compactAtBytes) await this.#compact();
+      return true;
+    } catch (error) {
+      const trouble = unavailable(systemError(error), `${this.names.state} cannot be written`);
+      for (const { reject } of group) reject(trouble);
+      return false;
+    }
+  }
+
+  async #flush(group: readonly Waiting[]): Promise<void> {
+    const { judged, entries, lines, isSynced } = this.#judge(group);
+    try {
+      if (lines.length > 0 && this.#journal !== undefined) {
+        this.#isChanged = true;
+        await this.#journal.append(Buffer.from(lines), { synced: isSynced });
+      }
+    } catch (error) {
+      this.#refuse(judged, error);
+      return;
+    }
+    // From here on it has happened.
+    for (const entry of entries) this.#log.append(entry);
+    this.#applied = entries.at(-1)?.revision ?? this.#applied;
+    for (const { waiting, result } of judged) waiting.resolve(result);
+  }
+
+  #judge(group: readonly Waiting[]) {
+    const overlay = new Map<string, LogEntry>();
+    const entries: LogEntry[] = [];
+    const judged: Judged[] = [];
+    let lines = '';
+    let isSynced = false;
+    for (const waiting of group) {
+      const { checks, puts, deletes, durability } = waiting.commit;
+      const conflicts = checks.flatMap(({ key, revision }) => this.#conflict(overlay.get(key) ?? this.#log.get(key), key, revision));
+      if (conflicts.length > 0) {
+        judged.push({ waiting, result: { ok: false, conflicts } });
+        continue;
+      }
+      const revision = ++this.#revision;
+      const at = this.#parts.now();
+      for (const { key, text } of puts) entries.push({ key, revision, at, text });
+      for (const key of deletes) entries.push({ key, revision, at, text: undefined });
+      for (const entry of entries.slice(-(puts.length + deletes.length))) overlay.set(entry.key, entry);
+      lines += encodeCommit(revision, at, puts, deletes);
+      if (durability === 'synced') isSynced = true;
+      judged.push({ waiting, result: { ok: true, revision } });
+    }
+    return { judged, entries, lines, isSynced };
+  }
+
+  #conflict(entry: LogEntry | undefined, key: string, revision: number): Conflict[] {
+    const standing = entry?.text === undefined ? undefined : entry;
+    if ((standing?.revision ?? 0) === revision) return [];
+    return [standing === undefined ? { key } : { key, record: toRecord(standing) }];
+  }
+
+  #refuse(judged: readonly Judged[], error: unknown): void {
+    const what = `${this.names.journal(this.#journal?.generation ?? 0)} could not be written`;
+    for (const { waiting, result } of judged) {
+      // A refused check had no effect, but may have been judged by one of the group that is in doubt.
+      waiting.reject(result.ok ? outcomeUnknown(error, what) : new UnavailableError(`${what}: try again.`, { cause: error }));
+    }
+  }
+
+  #hasGoodJournal(): boolean {
+    return this.#journal !== undefined && !this.#journal.hasFailed;
+  }
+
+  #journalBytes(): number {
+    return this.#olderJournalBytes + (this.#journal?.bytes ?? 0);
+  }
+
+  #nextCompactionBytes(): number {
+    return Math.max(COMPACT_BYTES_MIN, this.#parts.snapshots.bytes);
+  }
+
+  /** Switches to a new journal, and writes the snapshot beside the commits that follow. Failure costs nothing but the attempt. */
+  async #compact(): Promise<void> {
+    try {
+      await this.#beginJournal();
+    } catch (error) {
+      this.#reportFailedCompaction(error);
+      if (error instanceof JournalInDoubtError) await this.startAnew();
+      return;
+    }
+    this.#compacting = this.#writeSnapshot({ closed: false })
+      .catch((error: unknown) => this.#reportFailedCompaction(error))
+      .finally(() => {
+        this.#compacting = undefined;
+      });
+  }
+
+  async #beginJournal(after = this.#lineage): Promise<void> {
+    const { disk, names, store, temporary } = this.#parts;
+    const generation = this.#generation + 1;
+    const header = { store, generation, since: this.#applied, after };
+    const stamp = await disk.stamp(names.state);
+    // Who may read the state may read its journal; the owner must be able to write it.
+    const like = stamp === undefined ? undefined : { ...stamp, mode: stamp.mode | 0o600 };
+    const old = this.#journal;
+    try {
+      this.#journal = await JournalFile.create(disk, names, header, { temporary: temporary(), like });
+    } catch (error) {
+      if (error instanceof JournalInDoubtError) {
+        // What is appended to the old one from here on might be taken for never acknowledged.
+        this.#generation = generation;
+        this.#journal = undefined;
+        await old?.close();
+      }
+      throw error;
+    }
+    this.#generation = generation;
+    this.#lineage = generation;
+    this.#olderJournalBytes += old?.bytes ?? 0;
+    await old?.close();
+  }
+
+  async #writeSnapshot(about: { closed: boolean }): Promise<void> {
+    const { snapshots } = this.#parts;
+    const older = this.#olderJournalBytes;
+    const fate = await snapshots.replace(this.#log.cut(this.#revision), { generation: this.#generation, closed: about.closed });
+    this.#olderJournalBytes -= older;
+    this.#compactAtBytes = this.#nextCompactionBytes();
+    this.#isCompactionFailing = false;
+    this.#isChanged = !about.closed;
+    if (fate !== 'ours' && this.#isStanding) this.#reportReplaced(fate === 'missing' ? undefined : fate.keptAs);
+    this.#isStanding = true;
+  }
+
+  #reportReplaced(keptAs: string | undefined): void {
+    const code: FindingCode = keptAs === undefined ? 'snapshot-missing' : 'snapshot-replaced';
+    const what = keptAs === undefined ? 'was removed' : 'was overwritten';
+    const message = `${this.names.state} ${what} while the store was open. It was written anew, and nothing is lost. ${HOW_TO_RESET}`;
+    this.#report({ code, severity: 'warning', where: this.names.state, message, ...(keptAs === undefined ? {} : { keptAs }) });
+  }
+
+  #reportFailedCompaction(error: unknown): void {
+    this.#compactAtBytes = this.#journalBytes() + this.#nextCompactionBytes();
+    if (this.#isCompactionFailing) return;
+    this.#isCompactionFailing = true;
+    const { message } = unavailable(
+      systemError(error),
+      `${this.names.state} could not be renewed; nothing is lost, and it is tried again later`,
+    );
+    this.#report({ code: 'compaction-failed', severity: 'warning', where: this.names.state, message });
+  }
+
+  #report(finding: RecoveryFinding & { readonly code: FindingCode }): void {
+    this.#findings.push(finding);
+    for (const listener of this.#listeners) listener(finding);
+  }
+}
+
+function systemError(error: unknown): unknown {
+  return error instanceof JournalInDoubtError ? error.cause : error;
+}
+
+/** A record as the contract has it, with a fresh copy of its value. */
+export function toRecord({ key, revision, at, text }: LogEntry): StateRecord {
+  return { key, value: decodeValue(text ?? 'null'), revision, at };
+}
+
+/** A change as the contract has it. */
+export function toChange(entry: LogEntry): StateChange {
+  const { key, revision, text } = entry;
+  return text === undefined ? { key, revision } : { key, revision, record: toRecord(entry) };
+}
