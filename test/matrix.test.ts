@@ -3,10 +3,11 @@
  * fixtures that its child processes open.
  */
 import { testConcurrency, testConformance, testCrash } from '@loopstate/conformance';
+import { fileFixture } from './fixtures/file.js';
 import { memoryFixture } from './fixtures/memory.js';
 import { createServedFixture } from './fixtures/served.js';
 
-for (const fixture of [memoryFixture, createServedFixture()]) {
+for (const fixture of [memoryFixture, fileFixture, createServedFixture()]) {
   testConformance(fixture);
   testConcurrency(fixture);
   testCrash(fixture);

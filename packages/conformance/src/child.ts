@@ -1,9 +1,9 @@
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { AssertionError } from 'chai';
+import type { BackendFixture } from './fixture.js';
 
 /** How a process ended, and all that it said. */
 export interface ProgramEnd {
@@ -24,20 +24,20 @@ export interface Program {
   readonly ended: Promise<ProgramEnd>;
 }
 
-/** Starts a program with the flags of this process, so that a loader of this process serves the child as well. */
-export function startProgram(name: string, args: readonly string[]): Program {
-  const path = fileURLToPath(import.meta.resolve(`./programs/${name}.js`));
-  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(process.execPath, [...process.execArgv, path, ...args], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
+/** Starts a program on a place, in the way of the fixture. */
+export async function startProgram(name: string, fixture: BackendFixture, url: string): Promise<Program> {
+  const launch = fixture.launch ?? launchHere;
+  const child = await launch(import.meta.resolve(`./programs/${name}.js`), [fixture.opener, url]);
+  const { stdin, stdout, stderr } = child;
+  if (stdin === null || stdout === null || stderr === null) throw new TypeError('The streams of a launched process must be pipes.');
   const lines: string[] = [];
   let errors = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+  stderr.setEncoding('utf8').on('data', (text: string) => {
     errors += text;
   });
   // A child that was killed has closed its input.
-  child.stdin.on('error', () => {});
-  const reader = createInterface({ input: child.stdout });
+  stdin.on('error', () => {});
+  const reader = createInterface({ input: stdout });
   reader.on('line', (line) => lines.push(line));
   const said = once(reader, 'close');
   const ended = once(child, 'close').then(async (): Promise<ProgramEnd> => {
@@ -45,7 +45,7 @@ export function startProgram(name: string, args: readonly string[]): Program {
     return { lines, exitCode: child.exitCode, signal: child.signalCode, errors };
   });
   return {
-    send: (message) => child.stdin.write(`${message}\n`),
+    send: (message) => stdin.write(`${message}\n`),
     kill: () => child.kill('SIGKILL'),
     ended,
     line: async (start) => {
@@ -60,14 +60,18 @@ export function startProgram(name: string, args: readonly string[]): Program {
   };
 }
 
-/** Runs a program to its end; a program that does not end by itself in time is killed, and its `exitCode` is `null`. */
-export async function runProgram(name: string, args: readonly string[], { withinMs }: { withinMs: number }): Promise<ProgramEnd> {
-  const program = startProgram(name, args);
+/** Runs a program to its end. One that did not end in time after its `last` line is killed, and its `exitCode` is `null`. */
+export async function runProgram(
+  name: string,
+  fixture: BackendFixture,
+  url: string,
+  { last, withinMs }: { last: string; withinMs: number },
+): Promise<ProgramEnd> {
+  const program = await startProgram(name, fixture, url);
+  await program.line(last);
   const timer = setTimeout(() => program.kill(), withinMs);
   try {
-    const end = await program.ended;
-    if (end.exitCode !== null && end.exitCode !== 0) throw new AssertionError(`${name} failed: ${describeEnd(end)}`);
-    return end;
+    return await program.ended;
   } finally {
     clearTimeout(timer);
   }
@@ -76,4 +80,8 @@ export async function runProgram(name: string, args: readonly string[], { within
 /** One line for the message of a failed test. */
 export function describeEnd({ exitCode, signal, errors }: ProgramEnd): string {
   return `exit code ${exitCode}, signal ${signal}. ${errors.trim().slice(-1_000)}`;
+}
+
+async function launchHere(program: string, args: readonly string[]): Promise<ChildProcess> {
+  return spawn(process.execPath, [...process.execArgv, fileURLToPath(program), ...args], { stdio: 'pipe' });
 }

@@ -1,13 +1,13 @@
 import type { StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
-import { after, before, describe, it } from 'mocha';
-import { describeEnd, startProgram } from './child.js';
+import { it } from 'mocha';
+import { describeEnd, type ProgramEnd, startProgram } from './child.js';
 import { CLAIMS, COUNTER, contend, INCREMENTS } from './contention.js';
 import { expectExact } from './expectations.js';
 import type { BackendFixture } from './fixture.js';
 import { EMPTY_VIEW, followChanges, type View } from './follow-changes.js';
 import { type HistoryEvent, judgeHistory } from './judge-history.js';
-import { mustCommit, testLaw } from './law-test.js';
+import { describeSuite, mustCommit, testLaw } from './law-test.js';
 import { announceSeed } from './seed.js';
 
 const HANDLES = 4;
@@ -18,10 +18,7 @@ const PROCESSES = 3;
  * answered must fit into the one order that the revisions give.
  */
 export function testConcurrency(fixture: BackendFixture): void {
-  describe(`${fixture.name}: concurrency`, () => {
-    before(async () => fixture.start?.());
-    after(async () => fixture.stop?.());
-
+  describeSuite(fixture, 'concurrency', () => {
     testLaw(fixture, 'commit/check-now', `${HANDLES} handles contend: all answers fit the order of revisions`, async ({ open }) => {
       const random = announceSeed();
       const stores = await openSeveral(open);
@@ -98,7 +95,7 @@ export function testConcurrency(fixture: BackendFixture): void {
       async ({ url, open }) => {
         const random = announceSeed();
         const stores = await openSeveral(open);
-        const programs = Array.from({ length: PROCESSES }, () => startProgram('race', [fixture.opener, url]));
+        const programs = await Promise.all(Array.from({ length: PROCESSES }, () => startProgram('race', fixture, url)));
         try {
           await Promise.all(programs.map((program) => program.line('ready')));
           for (const [index, program] of programs.entries())
@@ -144,7 +141,7 @@ async function expectOutcome(store: StateBackend, events: readonly HistoryEvent[
   expectExact(winners, new Map(CLAIMS.map((key) => [key, 1])), 'the winners of each claim');
 }
 
-function eventsOf(end: Awaited<ReturnType<typeof startProgram>['ended']>): HistoryEvent[] {
+function eventsOf(end: ProgramEnd): HistoryEvent[] {
   const line = end.lines.find((text) => text.startsWith('events '));
   if (line === undefined) throw new Error(`A process did not tell what it did: ${describeEnd(end)}`);
   const events = JSON.parse(line.slice('events '.length)) as HistoryEvent[];

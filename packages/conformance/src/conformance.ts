@@ -1,7 +1,7 @@
 import { expect } from 'chai';
-import { after, before, describe, it } from 'mocha';
+import { it } from 'mocha';
 import type { BackendFixture } from './fixture.js';
-import { onFreshGround } from './law-test.js';
+import { describeSuite, onFreshGround } from './law-test.js';
 import { testChangesLaws } from './laws/changes-laws.js';
 import { testCloseLaws } from './laws/close-laws.js';
 import { testCommitLaws } from './laws/commit-laws.js';
@@ -18,10 +18,7 @@ import { testValueLaws } from './laws/value-laws.js';
  * own. Takes some seconds; needs nothing but what the fixture needs.
  */
 export function testConformance(fixture: BackendFixture): void {
-  describe(`${fixture.name}: conformance`, () => {
-    before(async () => fixture.start?.());
-    after(async () => fixture.stop?.());
-
+  describeSuite(fixture, 'conformance', () => {
     it('a handle says of itself what the fixture declares, and a new store has nothing to report', () =>
       onFreshGround(fixture, async ({ open }) => {
         const store = await open();

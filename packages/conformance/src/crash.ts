@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Durability, isLoopStateError, type StateBackend } from '@loopstate/core';
 import { AssertionError, expect } from 'chai';
-import { after, before, describe, it } from 'mocha';
+import { it } from 'mocha';
 import { describeEnd, type Program, type ProgramEnd, startProgram } from './child.js';
 import { expectExact } from './expectations.js';
 import type { BackendFixture } from './fixture.js';
 import { EMPTY_VIEW, followChanges } from './follow-changes.js';
-import { type Ground, mustCommit, testLaw } from './law-test.js';
+import { describeSuite, type Ground, mustCommit, testLaw } from './law-test.js';
 import { judgeSurvivors, numberedCommit } from './numbered-commits.js';
 import { announceSeed, type Random } from './seed.js';
 
@@ -33,10 +33,7 @@ const TIMEOUT_MS = 20_000 + KILLS * 4_000;
  */
 export function testCrash(fixture: BackendFixture): void {
   const { survives } = fixture.traits;
-  describe(`${fixture.name}: crash`, () => {
-    before(async () => fixture.start?.());
-    after(async () => fixture.stop?.());
-
+  describeSuite(fixture, 'crash', () => {
     if (survives === 'nothing') {
       it("it survives 'nothing': what a killed process kept there is gone with it, as declared", async () => {
         const place = await fixture.createPlace();
@@ -70,13 +67,13 @@ async function liveAndDie(
   const random = announceSeed();
   const history = new CrashHistory();
   // The next process starts up while this one is still at it: starting takes longer than the rest.
-  const start = () => startProgram('commit-until-killed', [fixture.opener, url]);
-  let next = start();
+  const start = () => startProgram('commit-until-killed', fixture, url);
+  let next = await start();
   try {
     for (let life = 1; life <= kills; life++) {
       const program = next;
       await program.line('ready');
-      if (life < kills) next = start();
+      if (life < kills) next = await start();
       history.note(await killInTheMiddle(program, { ...way, from: history.nextNumber }, random));
       const store = await open();
       await history.judge(store);
@@ -144,26 +141,26 @@ class CrashHistory {
   crashes = 0;
   readonly #tried = new Set<number>();
   readonly #owed = new Map<number, number>();
+  #lastNumber = 0;
   #lastRevision = 0;
-  #newest: number[] = [];
 
   get nextNumber(): number {
-    return Math.max(0, ...this.#newest) + 1;
+    return this.#lastNumber + 1;
   }
 
   /** Takes down what a process said before it ended. */
   note({ lines }: Pick<ProgramEnd, 'lines'>): void {
-    let acknowledged = 0;
+    const revisionBefore = this.#lastRevision;
+    const owedBefore = this.#owed.size;
     for (const line of lines) {
-      const [word, number, revision] = line.split(' ');
-      if (word === 'tried') this.#tried.add(Number(number));
+      const [word = '', ...numbers] = line.split(' ');
+      const [number = 0, revision = 0] = numbers.map(Number);
+      if (word === 'tried') this.#try(number);
       if (word !== 'acknowledged') continue;
-      acknowledged++;
-      this.#owed.set(Number(number), Number(revision));
-      expect(Number(revision), 'a revision, after all those of earlier lives').to.be.greaterThan(this.#lastRevision);
+      expect(revision, 'a revision, after all those of earlier lives').to.be.greaterThan(revisionBefore);
+      this.#owe(number, revision);
     }
-    this.#newest = lines.flatMap((line) => (line.startsWith('tried ') ? [Number(line.split(' ')[1])] : []));
-    if (acknowledged > 0) this.crashes++;
+    if (this.#owed.size > owedBefore) this.crashes++;
   }
 
   /** Holds what a reopened store says against what is known, and lets it go on. */
@@ -176,23 +173,25 @@ class CrashHistory {
     const view = await followChanges(store, EMPTY_VIEW, { mayForget: false });
     const { standing, violations } = judgeSurvivors(view.records, { tried: this.#tried, owed: this.#owed });
     expectExact(violations.slice(0, 10), [], `the violations in ${view.records.size} records`);
-    for (const [number, revision] of standing) this.#owed.set(number, revision);
+    for (const [number, revision] of standing) this.#owe(number, revision);
     const number = this.nextNumber;
     const revision = await mustCommit(store, numberedCommit(number));
-    expect(revision, 'the first revision after a crash').to.be.greaterThan(
-      Math.max(this.#lastRevision, view.cursor, ...this.#newestRevisions()),
-    );
-    this.#tried.add(number);
-    this.#owed.set(number, revision);
-    this.#newest = [number];
-    this.#lastRevision = revision;
+    expect(revision, 'the first revision after a crash').to.be.greaterThan(Math.max(this.#lastRevision, view.cursor));
+    this.#try(number);
+    this.#owe(number, revision);
   }
 
   report(): void {
     console.log(`      ${this.crashes} crashes, ${this.#tried.size} commits tried, ${this.#owed.size} owed and there`);
   }
 
-  #newestRevisions(): number[] {
-    return this.#newest.flatMap((number) => this.#owed.get(number) ?? []);
+  #try(number: number): void {
+    this.#tried.add(number);
+    this.#lastNumber = Math.max(this.#lastNumber, number);
+  }
+
+  #owe(number: number, revision: number): void {
+    this.#owed.set(number, revision);
+    this.#lastRevision = Math.max(this.#lastRevision, revision);
   }
 }

@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import type { BackendTraits, StateBackend } from '@loopstate/core';
 
 /** An empty store of its own, for one test. What it holds stays, whoever opens and closes it, until `remove`. */
@@ -33,6 +34,11 @@ export interface BackendFixture {
   createPlace(): Promise<Place>;
   /** Opens a handle on a place; there may be several at once. The suite closes every handle it opened. */
   open(url: string): Promise<StateBackend>;
+  /**
+   * Starts a module of the suite, by its URL, as a process of its own whose three streams are pipes; `args` are passed on, and one
+   * of them is `opener`. Default: this very `node` with the flags of this process, so that its loaders serve the child as well.
+   */
+  launch?(program: string, args: readonly string[]): Promise<ChildProcess>;
   /** Default: none but `SIGKILL` of a process that uses the store. */
   readonly faults?: Faults;
 }

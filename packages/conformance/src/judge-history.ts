@@ -128,12 +128,14 @@ function judgeRefusal(refusal: Refusal, timeline: Timeline): Violation[] {
   const named = new Map(refusal.answer.conflicts.map(({ key, record }) => [key, record]));
   const certain = [...named.keys()].filter((key) => !timeline.uncertain.has(key)).sort();
   const moments = momentsOf(refusal, timeline);
-  const isJust = moments.some((moment, index) => {
-    const failed = new Set(failedChecks(refusal.commit, timeline, moment).map(({ key }) => key));
-    if (!isDeepStrictEqual([...failed].sort(), certain)) return false;
-    const later = moments.slice(index);
-    return certain.every((key) => later.some((moment) => stands(key, named.get(key), timeline, moment)));
-  });
+  const isJust =
+    named.size > 0 &&
+    moments.some((moment, index) => {
+      const failed = new Set(failedChecks(refusal.commit, timeline, moment).map(({ key }) => key));
+      if (!isDeepStrictEqual([...failed].sort(), certain)) return false;
+      const later = moments.slice(index);
+      return certain.every((key) => later.some((moment) => stands(key, named.get(key), timeline, moment)));
+    });
   if (isJust) return [];
   const message = `a commit was refused for no moment's reason: ${show(refusal.answer)}, checks ${show(refusal.commit.checks)}`;
   return [{ law: 'commit/conflict-is-a-value', message }];

@@ -1,6 +1,6 @@
 import type { Commit, Law, StateBackend } from '@loopstate/core';
 import { AssertionError } from 'chai';
-import { it, type Test } from 'mocha';
+import { after, before, describe, it, type Test } from 'mocha';
 import { show } from './expectations.js';
 import type { BackendFixture } from './fixture.js';
 
@@ -9,6 +9,21 @@ export interface Ground {
   readonly url: string;
   /** Opens one more handle. It is closed after the test, should the test not have done so. */
   open(): Promise<StateBackend>;
+}
+
+// A fixture may have to start a server, on a machine that does much else.
+const START_TIMEOUT_MS = 120_000;
+
+/** Registers one suite of a fixture, which is started before and stopped after it. */
+export function describeSuite(fixture: BackendFixture, name: string, define: () => void): void {
+  describe(`${fixture.name}: ${name}`, () => {
+    before(async function () {
+      this.timeout(START_TIMEOUT_MS);
+      await fixture.start?.();
+    });
+    after(async () => fixture.stop?.());
+    define();
+  });
 }
 
 /** Registers a test whose title names its law, so that the laws and the tests can be held against each other. */

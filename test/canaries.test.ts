@@ -1,0 +1,90 @@
+/**
+ * The suite is worth something: backends that are right in everything but one thing turn it red, each in a test that names the
+ * law it breaks, while the same wrapper around nothing broken stays green.
+ */
+import { type BackendFixture, testConcurrency, testConformance, testCrash } from '@loopstate/conformance';
+import { createMemoryStore, LAWS, type MemoryStore, openMemoryBackend } from '@loopstate/core';
+import { expect } from 'chai';
+import { type Canary, wrap } from './canaries/canary.js';
+import { commitCanaries } from './canaries/commit-canaries.js';
+import { otherCanaries } from './canaries/other-canaries.js';
+import { runSuite, type SuiteOutcome } from './canaries/run-suite.js';
+import { memoryFixture } from './fixtures/memory.js';
+import { createServedFixture } from './fixtures/served.js';
+
+const canaries: readonly Canary[] = [...commitCanaries, ...otherCanaries];
+const table: string[] = [];
+
+describe('canaries', () => {
+  after(() => console.log(`\n    canary × law × tests that caught it\n${table.map((row) => `    ${row}`).join('\n')}`));
+
+  it('the wrapper of the canaries, with nothing broken, is green', async () => {
+    const fixture = createCanaryFixture({ name: 'sound', breaks: 'commit/shape', replace: () => ({}) });
+    const { passed, failures } = await runSuite(() => {
+      testConformance(fixture);
+      testConcurrency(fixture);
+    });
+    expect(failures).to.deep.equal([]);
+    expect(passed).to.be.greaterThan(100);
+  });
+
+  it('there is a canary for every law', () => {
+    expect(new Set(canaries.map((canary) => canary.breaks))).to.deep.equal(new Set(Object.keys(LAWS)));
+  });
+
+  for (const canary of canaries) {
+    it(`${canary.breaks}: one that ${canary.name} is caught`, async () => {
+      const outcome = await runSuite(() => testConformance(createCanaryFixture(canary)));
+      expectCaught(outcome, canary);
+    });
+  }
+
+  it('commit/check-now: one that judges too early is caught by contention alone', async () => {
+    const canary = canaries.find(({ name }) => name.startsWith('judges the checks'));
+    if (canary === undefined) throw new Error('The canary is gone.');
+    expectCaught(await runSuite(() => testConcurrency(createCanaryFixture(canary))), { ...canary, name: `${canary.name} (contention)` });
+  });
+
+  it('close/final: one that keeps its process alive is caught', async function () {
+    this.timeout(60_000);
+    const fixture = { ...memoryFixture, opener: import.meta.resolve('./canaries/restless.js') };
+    const outcome = await runSuite(() => testConformance(fixture), { only: /\(child process\)/, timeoutMs: 50_000 });
+    expectCaught(outcome, { name: 'keeps its process alive', breaks: 'close/final' });
+  });
+
+  for (const [module, name, breaks] of [
+    ['hasty', 'acknowledges before it sends (killed)', 'commit/acked-survives'],
+    ['halving', 'sends a commit in two halves (killed)', 'commit/all-or-nothing'],
+  ] as const) {
+    it(`${breaks}: one that ${name} is caught`, async function () {
+      this.timeout(60_000);
+      const fixture = createServedFixture(undefined, import.meta.resolve(`./canaries/${module}.js`));
+      const outcome = await runSuite(() => testCrash(fixture), { only: /8 in flight, synced/, timeoutMs: 50_000 });
+      expectCaught(outcome, { name, breaks });
+    });
+  }
+});
+
+function expectCaught({ failures }: SuiteOutcome, { name, breaks }: Pick<Canary, 'name' | 'breaks'>): void {
+  const caught = failures.filter(({ title, message }) => title.includes(breaks) || message.includes(breaks));
+  table.push(`${name.padEnd(64)} ${breaks.padEnd(27)} ${caught.length} of ${failures.length} red`);
+  expect(caught, `red tests of ${breaks}; red are ${failures.map(({ title }) => title).join('; ')}`).not.to.deep.equal([]);
+}
+
+function createCanaryFixture(canary: Canary): BackendFixture {
+  const stores = new Map<string, MemoryStore>();
+  return {
+    ...memoryFixture,
+    name: canary.name,
+    async createPlace() {
+      const url = `canary:${stores.size}`;
+      stores.set(url, createMemoryStore());
+      return { url, remove: async () => {} };
+    },
+    async open(url) {
+      const store = stores.get(url) ?? createMemoryStore();
+      const inner = openMemoryBackend({ store });
+      return wrap(inner, canary.replace(inner, store));
+    },
+  };
+}

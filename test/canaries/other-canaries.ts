@@ -1,0 +1,202 @@
+import { HistoryGoneError, type Json, LoopStateError, type StateChange, type StateRecord } from '@loopstate/core';
+import { aMoment, type Canary, mapKeys } from './canary.js';
+
+/** Backends that read, tell, keep or close in a way that is almost right. */
+export const otherCanaries: readonly Canary[] = [
+  {
+    name: 'reads from a cache until it commits itself',
+    breaks: 'read/fresh',
+    replace: (inner) => {
+      const cache = new Map<string, StateRecord | undefined>();
+      return {
+        async read(keys) {
+          const records = await inner.read(keys);
+          return keys.map((key, index) => {
+            if (!cache.has(key)) cache.set(key, records[index]);
+            return cache.get(key);
+          });
+        },
+        commit(commit) {
+          cache.clear();
+          return inner.commit(commit);
+        },
+      };
+    },
+  },
+  {
+    name: 'answers a read in an order of its own',
+    breaks: 'read/fresh',
+    replace: (inner) => ({ read: (keys) => inner.read([...keys].sort()) }),
+  },
+  {
+    name: 'passes over deletions',
+    breaks: 'changes/no-gap',
+    replace: (inner) => ({
+      async *changes(since) {
+        for await (const change of inner.changes(since)) if (change.record !== undefined) yield change;
+      },
+    }),
+  },
+  {
+    name: 'tells the newest change first',
+    breaks: 'changes/no-gap',
+    replace: (inner) => ({
+      async *changes(since) {
+        const changes: StateChange[] = [];
+        for await (const change of inner.changes(since)) changes.push(change);
+        yield* changes.reverse();
+      },
+    }),
+  },
+  {
+    name: 'turns a page in the middle of a commit, and loses the rest of it',
+    breaks: 'changes/no-gap',
+    replace: (inner) => ({
+      async *changes(since) {
+        let rows = 0;
+        let skipped = 0;
+        for await (const change of inner.changes(since)) {
+          if (change.revision === skipped) continue;
+          yield change;
+          if (++rows % 2 === 0) skipped = change.revision;
+        }
+      },
+    }),
+  },
+  {
+    name: 'begins with the cursor itself',
+    breaks: 'changes/no-gap',
+    replace: (inner) => ({ changes: (since) => inner.changes(Math.max(0, since - 1)) }),
+  },
+  {
+    name: 'calls history gone that nothing was deleted from',
+    breaks: 'changes/no-gap',
+    replace: (inner, store) => ({
+      async *changes(since) {
+        if (since > 0 && since + 1 < store.state.revision) throw new HistoryGoneError(since);
+        yield* inner.changes(since);
+      },
+    }),
+  },
+  {
+    name: 'hands out the very object that it keeps',
+    breaks: 'value/exact',
+    replace: (inner) => {
+      const kept = new Map<number, Json>();
+      return {
+        async read(keys) {
+          const records = await inner.read(keys);
+          return records.map((record) => {
+            if (record === undefined) return undefined;
+            const value = kept.get(record.revision) ?? record.value;
+            kept.set(record.revision, value);
+            return { ...record, value };
+          });
+        },
+      };
+    },
+  },
+  {
+    name: 'keeps the object that was given until a moment later',
+    breaks: 'value/exact',
+    replace: (inner) => ({
+      async commit(commit) {
+        await aMoment();
+        return inner.commit(commit);
+      },
+    }),
+  },
+  {
+    name: 'accepts whatever JSON.stringify makes something of',
+    breaks: 'value/exact',
+    replace: (inner) => ({
+      async commit(commit) {
+        const puts = (commit.puts ?? []).map(({ key, value }) => ({ key, value: JSON.parse(JSON.stringify(value) ?? 'null') as Json }));
+        return inner.commit({ ...commit, puts });
+      },
+    }),
+  },
+  {
+    name: 'copies objects by assignment, which loses __proto__',
+    breaks: 'value/exact',
+    replace: (inner) => ({
+      read: async (keys) => (await inner.read(keys)).map((record) => record && { ...record, value: copyByAssignment(record.value) }),
+    }),
+  },
+  { name: 'takes A for a', breaks: 'value/exact', replace: mapKeys((key) => (key.length === 1 ? key.toLowerCase() : key)) },
+  { name: 'takes two spellings of é for one', breaks: 'value/exact', replace: mapKeys((key) => key.normalize('NFC')) },
+  { name: 'takes blanks at the end for nothing', breaks: 'value/exact', replace: mapKeys((key) => key.replace(/(?<=.) +$/, '')) },
+  { name: 'cuts keys at NUL', breaks: 'value/exact', replace: mapKeys((key) => key.slice(0, 1) + key.slice(1).replace(/\0.*$/s, '')) },
+  {
+    name: 'looks keys up in a plain object',
+    breaks: 'value/exact',
+    replace: (inner) => ({
+      async read(keys) {
+        const records = await inner.read(keys);
+        const inherited = (key: string): boolean => key in {};
+        return keys.map((key, index) => records[index] ?? (inherited(key) ? { key, value: {}, revision: 1, at: 0 } : undefined));
+      },
+    }),
+  },
+  { name: 'stays open', breaks: 'close/final', replace: () => ({ close: async () => {} }) },
+  {
+    name: 'drops what is in flight when it is closed',
+    breaks: 'close/final',
+    replace: (inner) => {
+      let isClosed = false;
+      return {
+        async commit(commit) {
+          const given = structuredClone(commit);
+          await aMoment();
+          if (isClosed) throw new LoopStateError('LOOPSTATE_CLOSED', 'Too late.');
+          return inner.commit(given);
+        },
+        async close() {
+          isClosed = true;
+          await inner.close();
+        },
+      };
+    },
+  },
+  {
+    name: 'can be closed once only',
+    breaks: 'close/final',
+    replace: (inner) => {
+      let isClosed = false;
+      return {
+        async close() {
+          if (isClosed) throw new Error('Closed twice.');
+          isClosed = true;
+          await inner.close();
+        },
+      };
+    },
+  },
+  {
+    name: 'stops in the middle of changes when it is closed',
+    breaks: 'close/final',
+    replace: (inner) => {
+      let isClosed = false;
+      return {
+        async *changes(since) {
+          for await (const change of inner.changes(since)) {
+            yield change;
+            if (isClosed) return;
+          }
+        },
+        async close() {
+          isClosed = true;
+          await inner.close();
+        },
+      };
+    },
+  },
+];
+
+function copyByAssignment(value: Json): Json {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(copyByAssignment);
+  const copy: { [name: string]: Json } = {};
+  for (const [name, member] of Object.entries(value)) copy[name] = copyByAssignment(member);
+  return copy;
+}
