@@ -1,8 +1,7 @@
 /**
  * One run of `runLoop`: workers that each claim an item, work on it, and record how it ended while they claim the next.
  *
- * A candidate is in one place at a time: in the input, in `#waiting` (it backs off, another run holds it, or it must run alone), or
- * active (being claimed, worked on or recorded).
+ * An item is among the candidates until it is begun, and active while it is being claimed, worked on or recorded.
  *
  * **Invariants:**
  * - nothing is begun while an outcome can't be recorded, nor after a stop;
@@ -10,26 +9,22 @@
  * - when the workers have ended, nothing that was claimed here is still held, unless the store was out of reach.
  */
 import pRetry from 'p-retry';
+import { Candidates } from './candidates.js';
 import { isLoopStateError } from './errors.js';
 import type { Claim } from './held-claim.js';
 import type { ItemResult } from './item-results.js';
-import { type Candidate, ItemSource, type LoopItem } from './item-source.js';
+import type { Candidate, LoopItem } from './item-source.js';
 import type { LoopEvent, LoopResult, RunLoopSettings, StopReason } from './run-loop.js';
 import { reasonOf, resultOfThrown, resultOfValue } from './work.js';
-
-/** How many items may wait before no more are pulled from the input. */
-const WAITING_MAX = 1_000;
 
 /** How often items that other runs hold are looked at again, in ms. */
 const HELD_POLL_MS = 250;
 
+/** How old the view of a shared loop may be when an item is asked for, in ms. */
+const SHARED_AGE_MS = 20;
+
 /** How a store that is away is tried again; each wait twice the last, up to ten seconds. */
 const PERSIST = { retries: Number.POSITIVE_INFINITY, minTimeout: 200, maxTimeout: 10_000, randomize: true } as const;
-
-interface Waiting<I> extends Candidate<I> {
-  readonly why: 'backing-off' | 'held' | 'alone';
-  readonly dueMs: number;
-}
 
 interface Begun<I> extends Candidate<I> {
   readonly claim: Claim;
@@ -41,8 +36,7 @@ type WorkEnd = ItemResult | 'cut-short';
 /** See the file's comment. */
 export class LoopRunner<I extends LoopItem> {
   readonly #settings: RunLoopSettings<I>;
-  readonly #source: ItemSource<I>;
-  readonly #waiting = new Map<string, Waiting<I>>();
+  readonly #candidates: Candidates<I>;
   readonly #active = new Map<string, Claim | 'claiming'>();
   readonly #counts = { started: 0, completed: 0, failed: 0, glitches: 0, retries: 0, skipped: 0, lost: 0, unrecorded: 0 };
   /** Aborted by a stop of any kind: claims are no longer tried. */
@@ -54,15 +48,19 @@ export class LoopRunner<I extends LoopItem> {
   #failure: { readonly error: unknown } | undefined;
   #blocked = 0;
   #glitchesInRow = 0;
-  #pulled: Candidate<I> | undefined;
-  #isPulling = false;
   /** Of how many held items the last event told. */
   #toldHeld = 0;
   #refreshedMs = Number.NEGATIVE_INFINITY;
 
   constructor(settings: RunLoopSettings<I>) {
     this.#settings = settings;
-    this.#source = new ItemSource(settings.items);
+    const { monotonicMs, random } = settings.state.environment;
+    this.#candidates = new Candidates(settings.items, {
+      nowMs: monotonicMs,
+      random,
+      onChange: () => this.#wake(),
+      onFailure: (error) => this.#fail(error),
+    });
   }
 
   async run(): Promise<LoopResult> {
@@ -72,7 +70,7 @@ export class LoopRunner<I extends LoopItem> {
       await Promise.race([Promise.all(workers), this.#graceAfterHardStop()]);
     } finally {
       disarm();
-      this.#source.close();
+      this.#candidates.close();
     }
     // Work that did not heed its signal in time: its item goes back all the same, and what it may still return is not recorded.
     await Promise.all([...this.#active].map(([id, claim]) => (claim === 'claiming' ? undefined : this.#giveBack(id, claim))));
@@ -82,7 +80,7 @@ export class LoopRunner<I extends LoopItem> {
     return {
       status: reason === 'all-done' ? 'completed' : isInterrupted ? 'interrupted' : 'stopped',
       reason,
-      counts: { ...this.#counts, duplicates: this.#source.duplicates },
+      counts: { ...this.#counts, duplicates: this.#candidates.duplicates },
       progress: this.#settings.state.progress,
     };
   }
@@ -120,9 +118,9 @@ export class LoopRunner<I extends LoopItem> {
         await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
         continue;
       }
-      const candidate = await this.#nextCandidate();
+      const candidate = await this.#candidates.take({ isIdle: this.#active.size === 0, isShared: this.#settings.state.othersAtWork > 0 });
       if (candidate === undefined) {
-        if (this.#isExhausted()) return undefined;
+        if (this.#candidates.isExhausted && this.#active.size === 0) return undefined;
         await this.#pause();
         continue;
       }
@@ -132,62 +130,14 @@ export class LoopRunner<I extends LoopItem> {
     return undefined;
   }
 
-  async #nextCandidate(): Promise<Candidate<I> | undefined> {
-    const due = this.#takeDue();
-    if (due !== undefined) return due;
-    const isAloneNext = [...this.#waiting.values()].some(({ why }) => why === 'alone');
-    if (isAloneNext || this.#waiting.size >= WAITING_MAX) return undefined;
-    return this.#source.isSynchronous ? await this.#source.next() : this.#takePulled();
-  }
-
-  /** An input that may let us wait is pulled beside: meanwhile other items may become due, or the loop may be stopped. */
-  #takePulled(): Candidate<I> | undefined {
-    const pulled = this.#pulled;
-    this.#pulled = undefined;
-    if (pulled !== undefined || this.#isPulling || this.#source.isDone) return pulled;
-    this.#isPulling = true;
-    void this.#source
-      .next()
-      .then(
-        (candidate) => {
-          this.#pulled = candidate;
-        },
-        (error: unknown) => this.#fail(error),
-      )
-      .finally(() => {
-        this.#isPulling = false;
-        this.#wake();
-      });
-    return undefined;
-  }
-
-  #takeDue(): Candidate<I> | undefined {
-    const nowMs = this.#settings.state.environment.monotonicMs();
-    for (const waiting of this.#waiting.values()) {
-      const isDue = waiting.why === 'alone' ? this.#active.size === 0 : waiting.dueMs <= nowMs;
-      if (!isDue) continue;
-      this.#waiting.delete(waiting.id);
-      return waiting;
-    }
-    return undefined;
-  }
-
-  #isExhausted(): boolean {
-    return this.#source.isDone && this.#pulled === undefined && this.#waiting.size === 0 && this.#active.size === 0;
-  }
-
   /** Waits until something may have become possible. */
   async #pause(): Promise<void> {
     const { state, waitForOthers } = this.#settings;
-    const waiting = [...this.#waiting.values()];
-    const held = waiting.filter(({ why }) => why === 'held');
-    if (this.#source.isDone && this.#active.size === 0 && held.length > 0 && held.length === waiting.length) {
-      if (!waitForOthers) return this.#halt('held-elsewhere');
-      if (this.#toldHeld !== held.length) this.#emit({ type: 'waiting-for-others', items: held.length });
-      this.#toldHeld = held.length;
-    }
-    const dueMs = Math.min(...waiting.filter(({ why }) => why !== 'alone').map((entry) => entry.dueMs));
-    await this.#change(dueMs - state.environment.monotonicMs());
+    const held = this.#active.size === 0 ? this.#candidates.onlyHeld : 0;
+    if (held > 0 && !waitForOthers) return this.#halt('held-elsewhere');
+    if (held > 0 && held !== this.#toldHeld) this.#emit({ type: 'waiting-for-others', items: held });
+    this.#toldHeld = held;
+    await this.#change(this.#candidates.dueMs - state.environment.monotonicMs());
   }
 
   async #tryToBegin(candidate: Candidate<I>): Promise<Begun<I> | undefined> {
@@ -195,7 +145,7 @@ export class LoopRunner<I extends LoopItem> {
     const { id } = candidate;
     if (this.#settleCandidate(candidate, { hasAsked: false })) return undefined;
     if (state.progress.costUsd >= this.#settings.maxBudgetUsd) this.#halt('max-budget');
-    if (this.#counts.started >= this.#settings.maxItems) this.#halt('max-items');
+    if (this.#counts.started >= this.#settings.maxItems) return await this.#atMaxItems(candidate);
     if (this.#stop !== undefined) return undefined;
     this.#counts.started += 1;
     this.#active.set(id, 'claiming');
@@ -217,6 +167,14 @@ export class LoopRunner<I extends LoopItem> {
     return { ...candidate, claim };
   }
 
+  /** Stops at the bound, once it is certain that all who were counted do begin: a claim under way may yet be refused. */
+  async #atMaxItems(candidate: Candidate<I>): Promise<undefined> {
+    if (![...this.#active.values()].includes('claiming')) return this.#halt('max-items');
+    this.#candidates.putBack(candidate, 'time');
+    await this.#change(HELD_POLL_MS);
+    return undefined;
+  }
+
   /** Puts a candidate where it belongs by what the state knows of it; false: it can be claimed. */
   #settleCandidate(candidate: Candidate<I>, { hasAsked }: { readonly hasAsked: boolean }): boolean {
     const { state } = this.#settings;
@@ -227,10 +185,9 @@ export class LoopRunner<I extends LoopItem> {
       this.#emit({ type: 'skipped', id: candidate.id });
       return true;
     }
-    if (waitMs > 0) this.#waiting.set(candidate.id, { ...candidate, why: 'backing-off', dueMs: nowMs + waitMs });
-    else if (standing === 'must-run-alone' && this.#active.size > 0)
-      this.#waiting.set(candidate.id, { ...candidate, why: 'alone', dueMs: 0 });
-    else if (hasAsked) this.#waiting.set(candidate.id, { ...candidate, why: 'held', dueMs: nowMs + HELD_POLL_MS });
+    if (waitMs > 0) this.#candidates.putBack(candidate, 'time', nowMs + waitMs);
+    else if (standing === 'must-run-alone' && this.#active.size > 0) this.#candidates.putBack(candidate, 'being-alone');
+    else if (hasAsked) this.#candidates.putBack(candidate, 'holder', nowMs + HELD_POLL_MS);
     else return false;
     return true;
   }
@@ -238,13 +195,13 @@ export class LoopRunner<I extends LoopItem> {
   async #claim(id: string): Promise<Claim | undefined> {
     const { state } = this.#settings;
     const isHeld = (): boolean => state.standing(id).standing === 'held-elsewhere';
-    const nowMs = state.environment.monotonicMs();
-    // Before asking for what another run holds, see whether that has ended: one read for all such items.
-    if (isHeld() && nowMs - this.#refreshedMs >= HELD_POLL_MS) {
-      this.#refreshedMs = nowMs;
+    const ageMs = state.environment.monotonicMs() - this.#refreshedMs;
+    // What others took meanwhile need not be asked for; and before asking for what they hold, see whether that has ended.
+    if (ageMs >= (isHeld() ? HELD_POLL_MS : SHARED_AGE_MS) && state.othersAtWork > 0) {
+      this.#refreshedMs = state.environment.monotonicMs();
       await state.refresh();
     }
-    return isHeld() ? undefined : await state.claim(id);
+    return isHeld() || !state.isOutstanding(id) ? undefined : await state.claim(id);
   }
 
   async #work({ id, item, claim }: Begun<I>): Promise<WorkEnd> {
@@ -274,7 +231,7 @@ export class LoopRunner<I extends LoopItem> {
     } catch (error) {
       if (!isLoopStateError(error, 'LOOPSTATE_LEASE_LOST')) throw error;
       this.#counts.lost += 1;
-      this.#waiting.set(id, { id, item, why: 'held', dueMs: 0 });
+      this.#candidates.putBack({ id, item }, 'holder');
       this.#emit({ type: 'lost', id });
     } finally {
       this.#active.delete(id);
@@ -313,7 +270,7 @@ export class LoopRunner<I extends LoopItem> {
   }
 
   #comeBack(type: 'glitch' | 'retry', id: string, item: I, reason: string, waitMs: number): LoopEvent {
-    this.#waiting.set(id, { id, item, why: 'backing-off', dueMs: this.#settings.state.environment.monotonicMs() + waitMs });
+    this.#candidates.putBack({ id, item }, 'time', this.#settings.state.environment.monotonicMs() + waitMs);
     return { type, id, reason, waitMs };
   }
 
@@ -365,13 +322,14 @@ export class LoopRunner<I extends LoopItem> {
   }
 
   /** Begins nothing more. */
-  #halt(reason: StopReason): void {
+  #halt(reason: StopReason): undefined {
     if (this.#stop === undefined) {
       this.#stop = reason;
       this.#emit({ type: 'stopping', reason });
     }
     this.#soft.abort();
     this.#wake();
+    return undefined;
   }
 
   /** Begins nothing more and ends what runs. */

@@ -139,6 +139,13 @@ export class LoopState {
     return this.#membership.runId;
   }
 
+  /** How many other runs there are, by the local view; 0 before the first claim, which is when the dead ones are sorted out. */
+  get othersAtWork(): number {
+    if (!this.#membership.isRegistered) return 0;
+    const { runs } = this.#link.view;
+    return runs.size - (runs.has(this.runId) ? 1 : 0);
+  }
+
   /** How far the loop is, by the local view. */
   get progress(): Progress {
     return this.#link.view.progress;
@@ -311,6 +318,7 @@ export class LoopState {
       const before = this.#link.view.item(id);
       if (before !== undefined && isFinal(before.status)) return undefined;
       const holder = before?.record?.run;
+      if (tries > 0 && holder !== undefined && !this.#link.view.runs.has(holder)) await this.refresh(); // A run that is new to the view.
       if (holder !== undefined && holder !== this.runId && !(await this.#membership.takeOverIfDead(holder))) {
         // Held by a live run, as far as the view knows; it may have ended since.
         if (tries > 0) return undefined;

@@ -100,19 +100,19 @@ describe('runLoop', () => {
     expect(isReturned).to.equal(true);
   });
 
-  it('streams 100,000 items without collecting them', async () => {
+  it('streams 30,000 items without collecting them', async () => {
     const { run } = await loop();
     let ahead = 0;
     let most = 0;
     function* many(): Generator<string> {
-      for (let n = 0; n < 100_000; n++) {
+      for (let n = 0; n < 30_000; n++) {
         ahead += 1;
         most = Math.max(most, ahead);
         yield `${n}`;
       }
     }
     const { result } = await run({ items: many(), work: () => void ahead--, concurrency: 16 });
-    expect(result.counts.completed).to.equal(100_000);
+    expect(result.counts.completed).to.equal(30_000);
     expect(most).to.be.at.most(40);
   }).timeout(60_000);
 

@@ -1,0 +1,145 @@
+/**
+ * The items of a loop that have not begun: those that were pulled ahead, those that wait, and the input behind them.
+ *
+ * **Invariants:**
+ * - an item is in one place: in the input, pulled ahead, or waiting;
+ * - at most `AHEAD_SHARED` items are pulled ahead, and none while `WAITING_MAX` wait.
+ */
+import { type Candidate, ItemSource, type Items, type LoopItem } from './item-source.js';
+
+/** How many items may wait before no more are pulled from the input. */
+const WAITING_MAX = 1_000;
+
+/**
+ * How many items are pulled ahead where other runs share the loop. Each takes one of them by chance: with 16 runs that would all
+ * take the first one, 15 of 16 claims would be refused.
+ */
+const AHEAD_SHARED = 512;
+
+/** Why an item waits: for its time, for the run that holds it, or until nothing else runs. */
+export type WaitingFor = 'time' | 'holder' | 'being-alone';
+
+interface Waiting<I> extends Candidate<I> {
+  readonly for: WaitingFor;
+  readonly dueMs: number;
+}
+
+/** What a {@link Candidates} needs of its loop. */
+export interface CandidatesOptions {
+  /** Ms of a clock that never jumps. */
+  readonly nowMs: () => number;
+  readonly random: () => number;
+  /** Called when an item may have become available. */
+  readonly onChange: () => void;
+  /** Called when the input failed. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+/** How an item is to be chosen. */
+export interface Choice {
+  /** Nothing runs here: an item that must run alone may be taken. */
+  readonly isIdle: boolean;
+  /** Other runs take from the same items. */
+  readonly isShared: boolean;
+}
+
+/** See the file's comment. */
+export class Candidates<I extends LoopItem> {
+  readonly #source: ItemSource<I>;
+  readonly #options: CandidatesOptions;
+  readonly #waiting = new Map<string, Waiting<I>>();
+  readonly #ahead: Candidate<I>[] = [];
+  #waitingAlone = 0;
+  #isPulling = false;
+
+  constructor(items: Items<I>, options: CandidatesOptions) {
+    this.#source = new ItemSource(items);
+    this.#options = options;
+  }
+
+  /** How many items of the input had an id that had come before. */
+  get duplicates(): number {
+    return this.#source.duplicates;
+  }
+
+  /** Nothing is left, as far as the input goes. */
+  get isExhausted(): boolean {
+    return this.#source.isDone && this.#ahead.length === 0 && this.#waiting.size === 0;
+  }
+
+  /** How many items are left if all of them are held by other runs; 0 if there are others. */
+  get onlyHeld(): number {
+    if (!this.#source.isDone || this.#ahead.length > 0) return 0;
+    for (const waiting of this.#waiting.values()) if (waiting.for !== 'holder') return 0;
+    return this.#waiting.size;
+  }
+
+  /** When the next waiting item is due; infinite if none waits for a time. */
+  get dueMs(): number {
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const waiting of this.#waiting.values()) if (waiting.for !== 'being-alone') dueMs = Math.min(dueMs, waiting.dueMs);
+    return dueMs;
+  }
+
+  /** The next item; `undefined`: none can be taken now. Errors: what the input throws, and `LOOPSTATE_BAD_ID`. */
+  async take(choice: Choice): Promise<Candidate<I> | undefined> {
+    const due = this.#takeDue(choice);
+    if (due !== undefined) return due;
+    // While one must run alone nothing else begins, so that its turn comes.
+    if (this.#waitingAlone > 0 || this.#waiting.size >= WAITING_MAX) return undefined;
+    const wanted = choice.isShared ? AHEAD_SHARED : 1;
+    if (!this.#source.isSynchronous) this.#pullBeside(wanted);
+    while (this.#source.isSynchronous && this.#ahead.length < wanted) {
+      const candidate = await this.#source.next();
+      if (candidate === undefined) break;
+      this.#ahead.push(candidate);
+    }
+    return choice.isShared ? this.#takeByChance() : this.#ahead.shift();
+  }
+
+  /** Puts an item by until `dueMs`, or until nothing else runs. */
+  putBack({ id, item }: Candidate<I>, waitingFor: WaitingFor, dueMs = 0): void {
+    this.#waiting.set(id, { id, item, for: waitingFor, dueMs });
+    if (waitingFor === 'being-alone') this.#waitingAlone += 1;
+  }
+
+  /** Pulls nothing more. */
+  close(): void {
+    this.#source.close();
+  }
+
+  #takeDue({ isIdle }: Choice): Candidate<I> | undefined {
+    if (this.#waiting.size === 0) return undefined;
+    const nowMs = this.#options.nowMs();
+    for (const waiting of this.#waiting.values()) {
+      const isDue = waiting.for === 'being-alone' ? isIdle : waiting.dueMs <= nowMs;
+      if (!isDue) continue;
+      this.#waiting.delete(waiting.id);
+      if (waiting.for === 'being-alone') this.#waitingAlone -= 1;
+      return waiting;
+    }
+    return undefined;
+  }
+
+  #takeByChance(): Candidate<I> | undefined {
+    const last = this.#ahead.pop();
+    const place = Math.floor(this.#options.random() * (this.#ahead.length + 1));
+    const chosen = this.#ahead[place];
+    if (last === undefined || chosen === undefined) return last;
+    this.#ahead[place] = last;
+    return chosen;
+  }
+
+  /** An input that may let us wait is pulled beside: meanwhile other items may become due, or the loop may be stopped. */
+  #pullBeside(wanted: number): void {
+    if (this.#isPulling || this.#source.isDone || this.#ahead.length >= wanted) return;
+    this.#isPulling = true;
+    const pulled = this.#source.next().then((candidate) => {
+      if (candidate !== undefined) this.#ahead.push(candidate);
+    }, this.#options.onFailure);
+    void pulled.finally(() => {
+      this.#isPulling = false;
+      this.#options.onChange();
+    });
+  }
+}
