@@ -23,7 +23,8 @@ const WAYS: readonly Omit<Orders, 'from'>[] = [
   { inFlight: 8, durability: 'synced' },
   { inFlight: 8, durability: 'written' },
 ];
-const KILLS = Number(process.env.LOOPSTATE_KILLS ?? 15);
+// At least one in each way: a crash test without a crash proves nothing.
+const KILLS = Math.max(WAYS.length, Number(process.env.LOOPSTATE_KILLS) || 15);
 const KILL_AFTER_MS = { least: 100, most: 400 };
 const TIMEOUT_MS = 20_000 + KILLS * 4_000;
 
