@@ -10,8 +10,13 @@ import { addRunCommand } from './cli/run-command.js';
 import { addStatusCommand } from './cli/status-command.js';
 import { visible } from './cli/visible-text.js';
 
-// Not by `process.exit`: what was written to a pipe may still be on its way.
-process.exitCode = await main(process.argv);
+// A reader that went away is noticed where it matters, and is nothing to die of.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+
+const exitCode = await main(process.argv);
+await Promise.all([written(process.stdout), written(process.stderr)]);
+// Whatever is still open, such as an input that nobody ends, must not keep the command from ending.
+process.exit(exitCode);
 
 async function main(argv: readonly string[]): Promise<ExitCode> {
   let exitCode: ExitCode = 0;
@@ -27,6 +32,13 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     process.stderr.write(`loopstate: ${messageOf(error)}\n`);
     return exitCodeOfError(error);
   }
+}
+
+/** Resolves when all that was written before is on its way, or can't be written at all. */
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    stream.write('', () => resolve());
+  });
 }
 
 function createProgram(onExit: (code: ExitCode) => void): Command {

@@ -15,7 +15,7 @@ export type ChildCommand = (item: string) => Argv;
 const HOLE = '{}';
 
 /** The item in the text of a shell command: an expansion of a variable is never read as shell, whatever it holds. */
-const ITEM_VARIABLE = '$LOOPSTATE_ITEM';
+const ITEM_VARIABLE = `\${LOOPSTATE_ITEM}`;
 
 /** A command that is started without a shell: `{}` is replaced in every word; without any, the item becomes the last argument. */
 export function argvCommand(words: readonly string[]): ChildCommand {

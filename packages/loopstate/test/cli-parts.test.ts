@@ -1,0 +1,135 @@
+/**
+ * The parts of the command that are functions of their input: what is split, cut, escaped, quoted and counted. The command as a whole
+ * is tested from the outside, in test/cli-*.test.ts.
+ */
+import { expect } from 'chai';
+import { argvCommand, shellCommand } from '../src/cli/child-command.js';
+import { itemLines } from '../src/cli/item-lines.js';
+import { durationText, Tally } from '../src/cli/tally.js';
+import { visible, visibleStart } from '../src/cli/visible-text.js';
+import { WholeLines } from '../src/cli/whole-lines.js';
+
+describe('itemLines', () => {
+  const items = async (bytes: Buffer, chunkBytes: number): Promise<string[]> => {
+    const chunks = async function* (): AsyncGenerator<Buffer> {
+      for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
+    };
+    const found: string[] = [];
+    for await (const item of itemLines(chunks(), 'input')) found.push(item);
+    return found;
+  };
+
+  it('finds the same items however the bytes are cut', async () => {
+    const bytes = Buffer.from('\ufeffa\r\n\r\n\nä€😀\n\ufeffb\n c \nlast');
+    for (let chunkBytes = 1; chunkBytes <= bytes.length; chunkBytes++) {
+      expect(await items(bytes, chunkBytes)).to.deep.equal(['a', 'ä€😀', '\ufeffb', ' c ', 'last']);
+    }
+  });
+
+  it('takes 1,024 bytes, whatever ends the line, and refuses more', async () => {
+    const longest = 'ü'.repeat(512);
+    expect(await items(Buffer.from(`\ufeff${longest}\r\n${longest}\r\n${longest}`), 100)).to.deep.equal([longest, longest, longest]);
+    for (const input of [`${longest}x`, `${longest}x\n`, `ok\n${longest}xx\r\n`, 'x'.repeat(1_000_000)]) {
+      const error: unknown = await items(Buffer.from(input), 64).catch((reason: unknown) => reason);
+      expect(error).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
+    }
+  });
+
+  it('pulls no more than is wanted', async () => {
+    let pulled = 0;
+    const endless = async function* (): AsyncGenerator<Buffer> {
+      for (;;) yield Buffer.from(`${pulled++}\n`);
+    };
+    for await (const item of itemLines(endless(), 'input')) if (item === '9') break;
+    expect(pulled).to.equal(10);
+  });
+});
+
+describe('WholeLines', () => {
+  it('gives out whole lines only, and everything in the end', () => {
+    const text = Buffer.from('one\n\ntwo\r\nthree');
+    for (let size = 1; size <= text.length; size++) {
+      const lines = new WholeLines();
+      const parts: Buffer[] = [];
+      for (let at = 0; at < text.length; at += size) parts.push(Buffer.from(lines.take(text.subarray(at, at + size))));
+      for (const part of parts) expect(part.length === 0 || part.at(-1) === 0x0a).to.equal(true);
+      parts.push(lines.end());
+      expect(Buffer.concat(parts).toString()).to.equal('one\n\ntwo\r\nthree\n');
+      expect(lines.end().length).to.equal(0);
+    }
+  });
+
+  it('keeps at most a megabyte of a line that does not end', () => {
+    const lines = new WholeLines();
+    let bytes = 0;
+    for (let n = 0; n < 40; n++) bytes += lines.take(Buffer.alloc(65_536, 'x')).length;
+    expect(40 * 65_536 - bytes).to.be.at.most(1_024 * 1_024);
+  });
+});
+
+describe('visible', () => {
+  it('leaves text as it is, and makes the rest visible', () => {
+    expect(visible('plain äöü 日本 😀 \\n')).to.equal('plain äöü 日本 😀 \\n');
+    expect(visible('\u001b[31m\r\n\t\0\u007f\u0085\u202e\u2066\ud800')).to.equal(
+      '\\e[31m\\r\\n\\t\\u{0}\\u{7f}\\u{85}\\u{202e}\\u{2066}\\u{d800}',
+    );
+  });
+
+  it('lets nothing through that a terminal obeys', () => {
+    for (let code = 0; code < 0x10000; code++) {
+      expect(visible(String.fromCharCode(code))).to.match(/^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u202a-\u202e\u2066-\u2069]+$/u);
+    }
+  });
+
+  it('cuts to a length', () => {
+    expect(visibleStart('abcdef', 6)).to.equal('abcdef');
+    expect(visibleStart('abcdefg', 6)).to.equal('abcde…');
+    expect(visibleStart('\u0001'.repeat(9), 6)).to.have.lengthOf.at.most(6);
+  });
+});
+
+describe('commands', () => {
+  it('put the item where {} is, or at the end', () => {
+    expect(argvCommand(['a', 'b'])('x y')).to.deep.equal({ file: 'a', args: ['b', 'x y'] });
+    expect(argvCommand(['a', '{}', '-{}-{}'])('$&')).to.deep.equal({ file: 'a', args: ['$&', '-$&-$&'] });
+    expect(argvCommand(['{}'])('ls')).to.deep.equal({ file: 'ls', args: [] });
+  });
+
+  it('for a shell hold the item as a variable, quoted once', () => {
+    const script = (text: string) => shellCommand([text])('item').args[1];
+    const variable = `\${LOOPSTATE_ITEM}`;
+    expect(script('echo {} "{}" a{}')).to.equal(`echo "${variable}" "${variable}" a"${variable}"`);
+    expect(script('echo "\\"{}" \\{} \\\' {}')).to.equal(`echo "\\"${variable}" \\{} \\' "${variable}"`);
+    expect(script("awk '{print}' {}")).to.equal(`awk '{print}' "${variable}"`);
+    expect(() => shellCommand(["echo '{}'"])).to.throw();
+    expect(() => shellCommand(['a', 'b'])).to.throw();
+  });
+});
+
+describe('Tally', () => {
+  it('counts each item once, and tells rate and rest of the last seconds', () => {
+    let nowMs = 0;
+    const tally = new Tally(100, () => nowMs);
+    for (let n = 0; n < 10; n++) tally.take({ type: 'skipped', id: `${n}` });
+    for (let n = 10; n < 60; n++) {
+      nowMs += 500;
+      tally.take({ type: 'started', id: `${n}`, attempt: 1 });
+      tally.take({ type: 'glitch', id: `${n}`, reason: '', waitMs: 0 });
+      tally.take({ type: 'started', id: `${n}`, attempt: 1 });
+      tally.take(n % 10 === 0 ? { type: 'failed', id: `${n}`, reason: 'r' } : { type: 'completed', id: `${n}` });
+    }
+    expect(tally).to.include({ settled: 60, completed: 45, failed: 5, glitches: 50, running: 0 });
+    expect(tally.perSecond).to.be.closeTo(2, 0.1);
+    expect(tally.restMs).to.be.closeTo(20_000, 1_000);
+  });
+
+  it('knows no rest without a total', () => {
+    const tally = new Tally(undefined, () => 1_000);
+    tally.take({ type: 'completed', id: 'a' });
+    expect(tally.restMs).to.equal(undefined);
+  });
+
+  it('writes times for people', () => {
+    expect([0, 9_940, 59_000, 200_000, 7_500_000].map(durationText)).to.deep.equal(['0.0 s', '9.9 s', '59 s', '3 min 20 s', '2 h 5 min']);
+  });
+});

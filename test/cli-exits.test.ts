@@ -1,0 +1,124 @@
+/**
+ * The exit code says how a run ended, so that a script can act on it. One test for each code of the table, from the outside; the codes
+ * of signals are in cli-signals.test.ts.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { LoopState } from 'loopstate';
+import { freshDirectories, runCli, startCli } from './support/cli.js';
+
+const STATE = ['--state', './state.json'];
+
+describe('exit codes of loopstate', () => {
+  const directory = freshDirectories();
+  const cli = (args: readonly string[], input: string | Buffer = '') => runCli(args, { cwd: directory(), input });
+  const run = (args: readonly string[], input: string | Buffer = '') => cli(['run', ...STATE, ...args], input);
+
+  it('0: all done, also when there was nothing to do', async () => {
+    expect(await run(['--', 'true'], 'a\n')).to.include({ code: 0 });
+    expect(await run(['--', 'false'], 'a\n')).to.include({ code: 0 });
+    expect(await run(['--', 'false'], '')).to.include({ code: 0 });
+    expect(await cli(['--version'])).to.include({ code: 0, stdout: `${version()}\n` });
+    expect(await cli(['run', '--help'])).to.include({ code: 0 });
+  });
+
+  it('1: some items failed, also when they failed before', async () => {
+    expect(await run(['--', 'false'], 'a\n')).to.include({ code: 1 });
+    expect(await run(['--', 'true'], 'a\nb\n')).to.include({ code: 1 });
+  });
+
+  it('2: wrong usage, and nothing is begun', async function () {
+    this.timeout(60_000);
+    const wrong: [args: string[], input?: string | Buffer][] = [
+      [[]],
+      [['walk']],
+      [['run', '--', 'true']],
+      [['run', ...STATE]],
+      [['run', ...STATE, '-j', '0', '--', 'true']],
+      [['run', ...STATE, '-j', '1.5', '--', 'true']],
+      [['run', ...STATE, '--timeout', '0', '--', 'true']],
+      [['run', ...STATE, '--max-items', '0', '--', 'true']],
+      [['run', ...STATE, '--bar', '--json', '--', 'true']],
+      [['run', ...STATE, '--items', 'a', '--glob', 'b', '--', 'true']],
+      [['run', ...STATE, '--items', 'missing', '--', 'true']],
+      [['run', ...STATE, '--shell', '--', 'echo', '{}']],
+      [['run', ...STATE, '--shell', '--', "echo '{}'"]],
+      [['run', '--state', 'gopher:x', '--', 'true'], 'a\n'],
+      [['run', '--state', 'file:x?mode=7', '--', 'true'], 'a\n'],
+      [['status']],
+      [['reset', ...STATE, '--no-such-option']],
+    ];
+    for (const [args, input] of wrong) {
+      const end = await cli(args, input);
+      expect(end, args.join(' ')).to.include({ code: 2, stdout: '' });
+      expect(end.stderr, args.join(' ')).to.not.match(/^ +at /m); // No stack traces.
+    }
+    expect(readdirSync(directory())).to.deep.equal([]);
+  });
+
+  it('2: a line that can be no item, named by its number; with --items before anything begins', async () => {
+    const lines = Buffer.concat([Buffer.from('good\n'), Buffer.from([0xff, 0xfe, 0x0a]), Buffer.from('more\n')]);
+    writeFileSync(join(directory(), 'lines'), lines);
+    const file = await run(['--items', 'lines', '--', 'echo']);
+    expect(file).to.include({ code: 2, stdout: '' });
+    expect(file.stderr).to.include('Line 2 of lines');
+    const stream = await run(['--', 'echo'], lines);
+    expect(stream).to.include({ code: 2, stdout: 'good\n' });
+    const long = await run(['--', 'echo'], `${'x'.repeat(1_024)}\n${'y'.repeat(1_025)}\n`);
+    expect(long).to.include({ code: 2, stdout: `${'x'.repeat(1_024)}\n` });
+    expect((await run(['--', 'echo'], `${'z'.repeat(100_000)}`)).code).to.equal(2);
+  });
+
+  it('2: a command that can not be run stops the run at once, and no item is recorded', async () => {
+    writeFileSync(join(directory(), 'not-executable'), 'x');
+    for (const command of ['./no-such-command', './not-executable', '/']) {
+      expect(await run(['-j', '2', '--', command], 'a\nb\nc\n'), command).to.include({ code: 2, stdout: '' });
+      const state = await LoopState.open({ path: join(directory(), 'state.json') }, { access: 'read' });
+      expect(state.progress).to.include({ completed: 0, failed: 0, inProgress: 0 });
+      await state.close();
+    }
+    expect(await run(['--', 'echo'], 'a\nb\nc\n')).to.include({ code: 0, stdout: 'a\nb\nc\n' });
+  });
+
+  it('3: stopped on purpose, and the next run goes on', async () => {
+    expect(await run(['--max-items', '2', '--', 'echo'], 'a\nb\nc\n')).to.include({ code: 3, stdout: 'a\nb\n' });
+    expect(await run(['--', 'echo'], 'a\nb\nc\n')).to.include({ code: 0, stdout: 'c\n' });
+  });
+
+  it('4: too many glitches in a row', async () => {
+    const input = Array.from({ length: 12 }, (_, index) => `${index}\n`).join('');
+    expect((await run(['--', 'sh', '-c', 'exit 75'], input)).code).to.equal(4);
+    expect((await run(['-j', '4', '--', 'true'], input)).code).to.equal(0);
+  });
+
+  it('5: the state is in use by another process, for run and for reset', async () => {
+    const first = await startCli(['run', ...STATE, '--', 'sh', '-c', 'echo begun; sleep 30'], { cwd: directory(), input: 'a\n' });
+    await first.shows('begun');
+    const second = await run(['--', 'true'], 'a\n');
+    expect(second.code).to.equal(5);
+    expect(second.stderr).to.include(`${first.child.pid}`); // It says who.
+    expect((await cli(['reset', ...STATE, '--yes'])).code).to.equal(5);
+    expect((await cli(['status', ...STATE])).code).to.equal(0);
+    first.child.kill('SIGINT');
+    await first.shows('once more');
+    first.child.kill('SIGINT');
+    await first.end;
+  });
+
+  it('6: the state is foreign, not there, or can not be there, and nothing is touched', async () => {
+    writeFileSync(join(directory(), 'foreign.json'), 'Dear diary,\n');
+    expect(await cli(['run', '--state', 'foreign.json', '--', 'true'], 'a\n')).to.include({ code: 6 });
+    expect(await cli(['status', '--state', 'foreign.json'])).to.include({ code: 6 });
+    expect(await cli(['run', '--state', 'foreign.json/state.json', '--', 'true'], 'a\n')).to.include({ code: 6 });
+    expect(await cli(['status', '--state', 'missing.json'])).to.include({ code: 6, stdout: '' });
+    expect(await cli(['reset', '--state', 'missing.json', '--yes'])).to.include({ code: 6, stdout: '' });
+    expect(readdirSync(directory())).to.deep.equal(['foreign.json']);
+    expect(readFileSync(join(directory(), 'foreign.json'), 'utf8')).to.equal('Dear diary,\n');
+  });
+});
+
+function version(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../packages/loopstate/package.json', import.meta.url), 'utf8'));
+  return (manifest as { version: string }).version;
+}

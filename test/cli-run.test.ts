@@ -1,0 +1,190 @@
+/**
+ * `loopstate run` does what xargs does, remembers it, and keeps hostile text from doing anything. Each test starts the real command
+ * in a directory of its own and looks at its output, its exit code and the state it left.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { type ItemRecord, LoopState } from 'loopstate';
+import { freshDirectories, nodeCommand, runCli } from './support/cli.js';
+
+const STATE = ['--state', './state.json'];
+
+describe('loopstate run', () => {
+  const directory = freshDirectories();
+  const run = (args: readonly string[], input: string | Buffer = '', env: NodeJS.ProcessEnv = {}) =>
+    runCli(['run', ...STATE, ...args], { cwd: directory(), input, env });
+  const item = async (id: string): Promise<ItemRecord | undefined> => {
+    const state = await LoopState.open({ path: join(directory(), 'state.json') }, { access: 'read' });
+    try {
+      return await state.read(id);
+    } finally {
+      await state.close();
+    }
+  };
+
+  it('runs a command for each line, and for none again the next time', async () => {
+    const args = ['--plain', '--', 'echo', 'got', '{}'];
+    const first = await run(args, 'a\r\n\nb\nc');
+    expect(first).to.include({ code: 0, stdout: 'got a\ngot b\ngot c\n' });
+    const second = await run(args, 'a\nb\nc\nd\nd\n');
+    expect(second).to.include({ code: 0, stdout: 'got d\n' });
+  });
+
+  it('adds the item at the end when no {} says where it goes, and replaces every {} otherwise', async () => {
+    expect((await run(['--', 'echo', '-n', 'x'], 'one\n')).stdout).to.equal('x one\n');
+    expect((await run(['--', 'echo', '{}={}', 'and {}'], 'two\n')).stdout).to.equal('two=two and two\n');
+  });
+
+  it('leaves alone what comes after the command, options and a second -- included', async () => {
+    expect((await run(['echo', '-j', '--quiet', '--', '{}'], 'x\n')).stdout).to.equal('-j --quiet -- x\n');
+  });
+
+  it('takes items from a file, and from what patterns match', async () => {
+    for (const name of ['b.txt', 'a.txt', 'c.md', '{x}.log']) writeFileSync(join(directory(), name), 'a.txt\nc.md\n');
+    expect((await run(['--items', 'b.txt', '--', 'echo'])).stdout).to.equal('a.txt\nc.md\n');
+    expect((await run(['--glob', '*.txt', '--glob', '*.log', '--', 'echo'])).stdout).to.equal('b.txt\n{x}.log\n');
+  });
+
+  it('records success, failure with its reason, and the signal that ended a command', async () => {
+    const script = 'case $1 in bad) echo first >&2; echo "last  " >&2; echo >&2; exit 3;; dies) kill -9 $$;; mute) exit 4;; esac';
+    const end = await run(['--json', '-j', '4', '--', 'sh', '-c', script, 'sh'], 'good\nbad\ndies\nmute\n');
+    expect(end.code).to.equal(1);
+    expect(await item('good')).to.include({ status: 'completed', attempt: 1 });
+    expect(await item('bad')).to.include({ status: 'failed', reason: 'exit 3: last' });
+    expect(await item('dies')).to.include({ status: 'failed', reason: 'signal SIGKILL' });
+    expect(await item('mute')).to.include({ status: 'failed', reason: 'exit 4' });
+  });
+
+  it('tries again after a glitch (exit 75) without counting it, and after an error as often as --retries says', async () => {
+    const script = 'echo . >> "$1"; n=$(wc -l < "$1"); [ "$n" -ge 3 ] || exit $2';
+    const start = performance.now();
+    const glitch = await run(['--', 'sh', '-c', script, 'sh', '{}', '75'], 'g\n');
+    expect(glitch.code).to.equal(0);
+    expect(performance.now() - start).to.be.greaterThan(1_000); // It waited between the attempts.
+    expect(await item('g')).to.include({ status: 'completed', attempt: 1 });
+    const error = await run(['--retries', '1', '--', 'sh', '-c', script, 'sh', '{}', '1'], 'e\n');
+    expect(error.code).to.equal(1);
+    expect(await item('e')).to.include({ status: 'failed', attempt: 2 });
+    expect(readFileSync(join(directory(), 'e'), 'utf8')).to.equal('.\n.\n');
+  });
+
+  it('tells the command its item, attempt and fence, and gives it nothing to read', async () => {
+    const script = 'printf "%s %s %s\\n" "$LOOPSTATE_ITEM" "$LOOPSTATE_ATTEMPT" "$LOOPSTATE_FENCE"; cat';
+    const { stdout } = await run(['--', 'sh', '-c', script], 'x y\n');
+    expect(stdout).to.match(/^x y 1 [1-9]\d*\n$/);
+  });
+
+  it('passes lines whole, however the children interleave, and ends a last line that has no end', async () => {
+    // Each child writes its lines in many small pieces, while the others do the same.
+    const script = `const { argv } = process; let left = 40;
+      const timer = setInterval(() => { process.stdout.write(argv[1].repeat(5)); process.stdout.write(argv[1].repeat(5) + (--left ? '\\n' : ''));
+        if (!left) clearInterval(timer); }, 1)`;
+    const { stdout, code } = await run(['-j', '4', '--', ...nodeCommand(script)], 'a\nb\nc\nd\n');
+    expect(code).to.equal(0);
+    const lines = stdout.split('\n');
+    expect(lines.pop()).to.equal('');
+    expect(lines).to.have.length(160);
+    for (const line of lines) expect(line).to.match(/^(a{10}|b{10}|c{10}|d{10})$/);
+  });
+
+  it('passes on megabytes without losing any', async () => {
+    const script = 'process.stdout.write(("0".repeat(63) + "\\n").repeat(40000))';
+    const { stdout } = await run(['-j', '2', '--', ...nodeCommand(script)], 'a\nb\n');
+    expect(stdout.length).to.equal(2 * 64 * 40_000);
+  });
+
+  it('does not wait for what a command left running in the background', async () => {
+    const start = performance.now();
+    const { stdout, code } = await run(['--', 'sh', '-c', 'sleep 15 & echo done $1', 'sh'], 'x\n');
+    expect({ stdout, code }).to.deep.equal({ stdout: 'done x\n', code: 0 });
+    expect(performance.now() - start).to.be.lessThan(10_000);
+  });
+
+  describe('with hostile items', () => {
+    const HOSTILE = [
+      '-rf',
+      '--',
+      '$(touch pwned)',
+      '`touch pwned`',
+      '"; touch pwned; "',
+      "'; touch pwned; '",
+      '*',
+      ' spaces  inside ',
+      'back\\slash',
+      '$LOOPSTATE_ITEM',
+      '$&$1$$',
+      '{}',
+      '\u001b[31mred\u001b[0m',
+      '\u202egnp.exe',
+      '__proto__',
+      '/etc/passwd',
+      '日本語',
+      'x'.repeat(1_000),
+    ];
+    const INPUT = HOSTILE.map((line) => `${line}\n`).join('');
+
+    it('hands them over exactly, as arguments', async () => {
+      const { stdout, code } = await run(['--', ...nodeCommand('console.log(JSON.stringify(process.argv[1]))')], INPUT);
+      expect(code).to.equal(0);
+      expect(
+        stdout
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line) as unknown),
+      ).to.deep.equal(HOSTILE);
+    });
+
+    it('hands them over exactly to a shell, quoted or not, and never has it read them', async () => {
+      const command = `printf '%s|' {} "{}" "a{}b" "$1" "$LOOPSTATE_ITEM" \\{}; echo; ls pwned 2>/dev/null; true`;
+      const { stdout, code } = await run(['--shell', '--', command], INPUT);
+      expect(code).to.equal(0);
+      expect(stdout.trimEnd().split('\n')).to.deep.equal(HOSTILE.map((line) => `${line}|${line}|a${line}b|${line}|${line}|{}|`));
+    });
+
+    it('shows them harmless on a terminal', async () => {
+      const { stderr, code } = await run(
+        ['--plain', '--', 'sh', '-c', 'printf "\\033[2Jboo\\007\\n" >&2; exit 1', 'sh'],
+        '\u001b]0;owned\u0007\n',
+      );
+      expect(code).to.equal(1);
+      const [passed, ...ours] = stderr.split('\n').filter((line) => line.includes('boo'));
+      expect(passed).to.equal('\u001b[2Jboo\u0007'); // The child's own output is the child's.
+      expect(ours).to.deep.equal(['failed: \\e]0;owned\\u{7}: exit 1: \\e[2Jboo\\u{7}']);
+    });
+
+    it('records an item that no argument can hold as failed', async () => {
+      expect((await run(['--', 'echo'], 'a\0b\n')).code).to.equal(1);
+      expect(await item('a\0b')).to.include({ status: 'failed' });
+    });
+  });
+
+  describe('--json', () => {
+    it('writes events, and what the commands say on standard error, as JSON lines', async () => {
+      const end = await run(['--json', '--', 'sh', '-c', 'echo out; echo "err $1" >&2; exit 1', 'sh'], 'a\n');
+      expect(end).to.include({ code: 1, stdout: 'out\n' });
+      const events = end.stderr
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { [name: string]: unknown });
+      expect(events.map(({ type }) => type)).to.deep.equal(['begin', 'started', 'stderr', 'failed', 'end']);
+      expect(events[2]).to.include({ id: 'a', line: 'err a' });
+      expect(events[3]).to.include({ id: 'a', reason: 'exit 1: err a' });
+      expect(events[4]).to.include({ status: 'completed', reason: 'all-done', exitCode: 1 });
+    });
+  });
+
+  describe('--quiet', () => {
+    it('says nothing of its own', async () => {
+      expect(await run(['--quiet', '--', 'echo'], 'a\n')).to.include({ code: 0, stdout: 'a\n', stderr: '' });
+    });
+  });
+
+  it('reports at the start what recovery found', async () => {
+    await run(['--', 'true'], 'a\nb\n');
+    writeFileSync(join(directory(), 'state.json'), '{\n "completed": [\n "a"');
+    const again = await run(['--', 'echo'], 'a\nb\nc\n');
+    expect(again).to.include({ code: 0, stdout: 'c\n' });
+    expect(again.stderr).to.match(/^recovery: (info|warning): [a-z-]+ \(/m);
+  });
+});

@@ -1,0 +1,144 @@
+/**
+ * However `loopstate run` is made to end, what was finished is recorded, what was not is run again, and no child is left behind.
+ * Each test interrupts the real command in one way, then runs it again and looks at what was done twice.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'chai';
+import { LoopState } from 'loopstate';
+import { freshDirectories, runCli, startCli } from './support/cli.js';
+import { seeded, seedFromEnvironment } from './support/seeded.js';
+
+const STATE = ['--state', './state.json'];
+
+describe('loopstate run, interrupted', () => {
+  const directory = freshDirectories();
+  const start = (args: readonly string[], input: string) => startCli(['run', ...STATE, ...args], { cwd: directory(), input });
+  const run = async (args: readonly string[], input: string) => (await start(args, input)).end;
+  const lines = (name: string): string[] => readFileSync(join(directory(), name), 'utf8').trimEnd().split('\n');
+
+  it('finishes what runs after the first Ctrl-C, and begins nothing more (130)', async () => {
+    const slow = await start(['--', 'sh', '-c', 'echo begun $1; sleep 0.5; echo ended $1', 'sh'], 'a\nb\n');
+    await slow.shows('begun a');
+    slow.child.kill('SIGINT');
+    expect(await slow.end).to.include({ code: 130, stdout: 'begun a\nended a\n' });
+    expect(await run(['--', 'echo'], 'a\nb\n')).to.include({ code: 0, stdout: 'b\n' });
+  });
+
+  it('stops what runs after the second Ctrl-C, and runs it again next time (130)', async () => {
+    const slow = await start(['-j', '2', '--', 'sh', '-c', 'echo begun $1; sleep 30 & wait; echo ended $1', 'sh'], 'a\nb\nc\n');
+    await slow.shows('begun b');
+    slow.child.kill('SIGINT');
+    await slow.shows('once more');
+    slow.child.kill('SIGINT');
+    const end = await slow.end;
+    expect(end.code).to.equal(130);
+    expect(end.stdout).to.not.include('ended');
+    expect(await run(['--', 'echo'], 'a\nb\nc\n')).to.include({ code: 0, stdout: 'a\nb\nc\n' });
+  });
+
+  it('kills what does not heed being stopped', async () => {
+    const stubborn = await start(['--', 'sh', '-c', 'trap "" TERM; echo $$ > pid; echo begun; while :; do sleep 0.2; done'], 'a\n');
+    await stubborn.shows('begun');
+    stubborn.child.kill('SIGTERM');
+    await stubborn.shows('once more');
+    stubborn.child.kill('SIGTERM');
+    expect(await stubborn.end).to.include({ code: 143 });
+    expect(isAlive(Number(lines('pid')[0]))).to.equal(false);
+  });
+
+  it('is interrupted by SIGTERM likewise (143)', async () => {
+    const slow = await start(['--', 'sh', '-c', 'echo begun; sleep 0.3'], 'a\nb\n');
+    await slow.shows('begun');
+    slow.child.kill('SIGTERM');
+    expect((await slow.end).code).to.equal(143);
+  });
+
+  it('ends while it waits for items on standard input', async () => {
+    const waiting = await startCli(['run', ...STATE, '--', 'echo'], { cwd: directory(), input: 'open' });
+    waiting.child.stdin?.write('a\n');
+    await waiting.shows('a\n');
+    waiting.child.kill('SIGINT');
+    expect(await waiting.end).to.include({ code: 130, stdout: 'a\n' });
+  });
+
+  it('ends quietly when nobody reads its output any more, and what was not passed on runs again', async () => {
+    const piped = await start(['--quiet', '--', 'sh', '-c', 'echo line $1; sleep 0.1', 'sh'], 'a\nb\nc\nd\ne\nf\n');
+    await piped.shows('line a');
+    piped.child.stdout?.destroy();
+    expect(await piped.end).to.include({ code: 130, stderr: '' });
+    const { stdout, code } = await run(['--', 'echo'], 'a\nb\nc\nd\ne\nf\n');
+    expect(code).to.equal(0);
+    expect(stdout).to.match(/^(b\n)?c\nd\ne\nf\n$/);
+  });
+
+  it('stops a command after --timeout, with all that it started, and records an error', async () => {
+    const script = 'sleep 60 & echo $! > grandchild; echo $$ > child; echo waiting >&2; wait';
+    const end = await run(['--timeout', '0.5', '--', 'sh', '-c', script], 'a\n');
+    expect(end.code).to.equal(1);
+    const state = await LoopState.open({ path: join(directory(), 'state.json') }, { access: 'read' });
+    expect(await state.read('a')).to.include({ status: 'failed', reason: 'timeout after 0.5 s: waiting' });
+    await state.close();
+    await sleep(50);
+    for (const name of ['child', 'grandchild']) expect(isAlive(Number(lines(name)[0])), name).to.equal(false);
+  });
+
+  it('goes on after SIGKILL: nothing that was recorded runs again, and at most one item per job runs twice', async function () {
+    this.timeout(60_000);
+    const seed = seedFromEnvironment();
+    console.log(`      seed ${seed} (to replay: LOOPSTATE_SEED=${seed})`);
+    const random = seeded(seed);
+    const input = Array.from({ length: 100 }, (_, index) => `${index}\n`).join('');
+    const jobs = 3;
+    const args = ['--quiet', '-j', `${jobs}`, '--', 'sh', '-c', 'echo $1 >> log; echo .; sleep 0.02', 'sh'];
+    let kills = 0;
+    for (let code: number | null = null; code === null; ) {
+      const killed = await start(args, input);
+      // So many that what was cut short last time is done: an item whose process dies three times is put aside as a killer.
+      let linesLeft = 8 + Math.floor(random() * 8);
+      killed.child.stdout?.on('data', () => {
+        if (--linesLeft === 0) killed.child.kill('SIGKILL');
+      });
+      code = (await killed.end).code;
+      if (code === null) kills += 1;
+      if (kills > 60) throw new Error('It makes no headway.');
+    }
+    const runs = lines('log').map(Number);
+    expect(new Set(runs).size).to.equal(100);
+    expect(runs.length - 100).to.be.at.most(kills * jobs);
+    expect(kills).to.be.greaterThan(0);
+    const state = await LoopState.open({ path: join(directory(), 'state.json') }, { access: 'read' });
+    expect(state.progress).to.include({ completed: 100, failed: 0, inProgress: 0 });
+    await state.close();
+  });
+
+  it('shows with status, beside it, what is going on', async () => {
+    const slow = await start(['-j', '2', '--', 'sh', '-c', 'echo begun $1; sleep 20', 'sh'], 'a\nb\nc\n');
+    await slow.shows('begun b');
+    const { stdout, code } = await runCli(['status', ...STATE, '--json'], { cwd: directory() });
+    expect(code).to.equal(0);
+    const status = JSON.parse(stdout) as { progress: object; runs: object[]; oldestClaim: object };
+    expect(status.progress).to.include({ completed: 0, inProgress: 2 });
+    expect(status.runs[0]).to.include({ pid: slow.child.pid, holds: 2, process: 'alive' });
+    expect(status.oldestClaim).to.include({ id: 'a', attempt: 1 });
+    slow.child.kill('SIGKILL');
+    await slow.end;
+    const after = await runCli(['status', ...STATE], { cwd: directory() });
+    expect(after.stdout).to.match(new RegExp(`pid ${slow.child.pid} on .* gone`));
+  });
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  try {
+    // What has ended and was not waited for yet is a zombie: it runs no more.
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return true;
+  }
+}

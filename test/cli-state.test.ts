@@ -1,0 +1,82 @@
+/**
+ * `loopstate status` shows a state without touching it, and `loopstate reset` starts a loop anew without losing what it forgets.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { LoopState } from 'loopstate';
+import { freshDirectories, runCli } from './support/cli.js';
+
+const STATE = ['--state', 'state.json'];
+
+describe('loopstate status and reset', () => {
+  const directory = freshDirectories();
+  const cli = (args: readonly string[], input = '') => runCli(args, { cwd: directory(), input });
+
+  beforeEach(async () => {
+    const state = await LoopState.open({ path: join(directory(), 'state.json') });
+    for (const [id, status] of [
+      ['a', 'success'],
+      ['b', 'success'],
+      ['c', 'error'],
+      ['d', 'glitch'],
+    ] as const) {
+      await state.begin(id);
+      await state.end(id, { status, reason: 'no reason', cost: { usd: 0.125 } });
+    }
+    await state.close();
+  });
+
+  it('status counts, and changes nothing', async () => {
+    const before = files(directory());
+    const { code, stdout } = await cli(['status', ...STATE]);
+    expect(code).to.equal(0);
+    expect(stdout)
+      .to.match(/^completed +2$/m)
+      .and.to.match(/^failed +1$/m)
+      .and.to.match(/^outstanding +1 \(1 glitched\)$/m);
+    expect(stdout).to.match(/^cost +\$0\.50$/m);
+    expect(files(directory())).to.deep.equal(before);
+  });
+
+  it('status --json says the same to programs', async () => {
+    const status = JSON.parse((await cli(['status', ...STATE, '--json'])).stdout) as { [name: string]: object };
+    expect(status.progress).to.include({ completed: 2, failed: 1, glitched: 1, outstanding: 1, inProgress: 0, costUsd: 0.5 });
+    expect(status.runs).to.deep.equal([]);
+    expect(status.recovery).to.deep.equal([]);
+  });
+
+  it('status reports damage that it sees, and leaves it', async () => {
+    const whole = readFileSync(join(directory(), 'state.json'));
+    writeFileSync(join(directory(), 'state.json'), whole.subarray(0, whole.length / 2));
+    const before = files(directory());
+    const { code, stdout } = await cli(['status', ...STATE]);
+    expect(code).to.equal(0);
+    expect(stdout)
+      .to.match(/^completed +2$/m)
+      .and.to.match(/^recovery: /m);
+    expect(files(directory())).to.deep.equal(before);
+  });
+
+  it('reset forgets everything and keeps a copy that is a state itself', async () => {
+    const end = await cli(['reset', ...STATE, '--yes']);
+    expect(end.code).to.equal(0);
+    expect(end.stdout).to.include('4 items forgotten');
+    expect((await cli(['status', ...STATE])).stdout).to.match(/^completed +0$/m);
+    const copy = readdirSync(directory()).find((name) => name.startsWith('state.json.reset-'));
+    expect(end.stdout).to.include(copy);
+    expect((await cli(['status', '--state', `./${copy}`])).stdout).to.match(/^completed +2$/m);
+    expect(await cli(['run', ...STATE, '--', 'echo'], 'a\n')).to.include({ code: 0, stdout: 'a\n' });
+  });
+
+  it('reset asks before it does anything, and without a terminal to ask at needs --yes (2)', async () => {
+    const before = files(directory());
+    expect(await cli(['reset', ...STATE], 'y\n')).to.include({ code: 2, stdout: '' });
+    expect(files(directory())['state.json']).to.equal(before['state.json']);
+  });
+});
+
+/** The files of a directory, with their content. */
+function files(directory: string): { [name: string]: string } {
+  return Object.fromEntries(readdirSync(directory).map((name) => [name, readFileSync(join(directory, name), 'latin1')]));
+}
