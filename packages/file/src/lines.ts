@@ -11,6 +11,9 @@ const OPENING_BYTES = 12;
 /** A bad line is searched for this many lines that damage glued to it. */
 const GLUED_LINES_MAX = 64;
 
+/** Space is compared in such pieces. */
+const ZEROS = Buffer.alloc(1_024);
+
 /** A stretch of bytes: a line whose checksum held, with its members after the checksum; or one that is damaged. */
 export interface Stretch {
   readonly start: number;
@@ -32,6 +35,7 @@ export function sealLine(rest: string): string {
 /** Where the trailing zeros of `bytes` begin. */
 export function endOfContent(bytes: Uint8Array): number {
   let end = bytes.length;
+  while (end >= ZEROS.length && ZEROS.equals(bytes.subarray(end - ZEROS.length, end))) end -= ZEROS.length;
   while (end > 0 && bytes[end - 1] === 0) end--;
   return end;
 }

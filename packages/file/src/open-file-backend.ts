@@ -26,6 +26,7 @@ import { resolveStatePath } from './store-files.js';
 import { closed, unavailable } from './trouble.js';
 
 const CHANGES_AT_ONCE = 500;
+const COMPACT_AT_BYTES = 256 * 1_024;
 
 /** Options of {@link openFileBackend}. */
 export interface FileBackendOptions {
@@ -42,6 +43,8 @@ export interface FileBackendOptions {
   readonly disk?: Disk;
   /** For tests. */
   readonly lock?: Lock;
+  /** For tests: compaction starts when the journal has more bytes than this, and than the snapshot. Default: 256 KiB. */
+  readonly compactAtBytes?: number;
   /** For tests: the time of commits and reports, in ms since the epoch. */
   readonly now?: () => number;
 }
@@ -69,6 +72,7 @@ export async function openFileBackend(path: string, options: FileBackendOptions 
     lock: options.lock ?? kernelLock,
     importOldFormat: options.importOldFormat ?? recordsFromOldFormat,
     now: options.now ?? Date.now,
+    compactAtBytes: options.compactAtBytes ?? COMPACT_AT_BYTES,
   };
   try {
     const names = new StoreNames(await resolveStatePath(surroundings.disk, path));

@@ -19,6 +19,8 @@ export interface Surroundings {
   readonly importOldFormat: ImportOldFormat;
   /** Ms since the epoch. */
   readonly now: () => number;
+  /** Compaction starts when the journal has outgrown the snapshot, and this. */
+  readonly compactAtBytes: number;
 }
 
 /** A store that is open, with its lock. */
@@ -61,7 +63,7 @@ export async function recover(
 }
 
 async function openLocked(names: StoreNames, surroundings: Surroundings, held: HeldLock): Promise<OpenStore> {
-  const { disk, now } = surroundings;
+  const { disk, now, compactAtBytes } = surroundings;
   for (const path of names.temporariesAmong(await disk.list(names.directory))) await unlinkIfPresent(disk, path);
   const { recovered, stamp } = await recover(names, surroundings);
   const temporary = () => names.temporary(randomBytes(8).toString('hex'));
@@ -84,6 +86,7 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     snapshots,
     temporary,
     now,
+    compactAtBytes,
     findings,
     ...(journal === undefined ? {} : { journal }),
   });

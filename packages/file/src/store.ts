@@ -32,8 +32,6 @@ import type { LogEntry, RecordLog } from './record-log.js';
 import type { SnapshotFile } from './snapshot-file.js';
 import { outcomeUnknown, unavailable } from './trouble.js';
 
-/** Compaction starts when the journal has outgrown the snapshot, and this. */
-const COMPACT_BYTES_MIN = 256 * 1_024;
 const GROUP_COMMITS_MAX = 4_096;
 const GROUP_BYTES_MAX = 8 * 1_024 * 1_024;
 
@@ -46,6 +44,8 @@ export interface StoreParts {
   readonly snapshots: SnapshotFile;
   readonly temporary: () => string;
   readonly now: () => number;
+  /** Compaction starts when the journal has outgrown the snapshot, and this. */
+  readonly compactAtBytes: number;
   readonly revision: number;
   readonly applied: number;
   /** The largest generation in use. */
@@ -271,7 +271,7 @@ export class FileStore {
   }
 
   #nextCompactionBytes(): number {
-    return Math.max(COMPACT_BYTES_MIN, this.#parts.snapshots.bytes);
+    return Math.max(this.#parts.compactAtBytes, this.#parts.snapshots.bytes);
   }
 
   /** Switches to a new journal, and writes the snapshot beside the commits that follow. Failure costs nothing but the attempt. */
