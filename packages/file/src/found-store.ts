@@ -50,8 +50,10 @@ export function readStore(files: StoreFiles): FoundStore {
   // What a complete state file makes old is not needed, and would make opening as slow as there are files.
   const oldest = isEnough(parsed) ? (state?.header?.generation ?? 0) : 0;
   const named = new Map<number, FoundJournal>();
-  for (const [generation, bytes] of files.journals)
-    named.set(generation, generation < oldest ? parseJournalHeader(bytes) : parseJournal(bytes));
+  for (const [generation, bytes] of files.journals) {
+    const taken = generation < oldest ? parseJournalHeader(bytes) : undefined;
+    named.set(generation, taken?.header?.generation === generation ? taken : parseJournal(bytes));
+  }
   const store = electStore(state, [previous?.header?.store, ...[...named.values()].map((journal) => journal.header?.store)]);
   const { journals, misnamed, strangers } = sortJournals(files, { named, parsed, store });
   const snapshots = [state, previous, ...misnamedSnapshots(files, named)].filter((snapshot) => snapshot !== undefined);
