@@ -1,0 +1,126 @@
+/**
+ * What the README and the examples show works as it stands there: each example is run on files of its own, the README's code is type
+ * checked and run, and its table of exit codes is the command's.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import ts from 'typescript';
+import { EXIT_CODES } from '../packages/loopstate/src/cli/exit-codes.js';
+import { compiledPackages, WORKSPACE } from './support/compiled.js';
+
+const README = readFileSync(join(WORKSPACE, 'README.md'), 'utf8');
+
+describe('examples', () => {
+  let place = '';
+  beforeEach(() => {
+    place = mkdtempSync(join(tmpdir(), 'loopstate-examples-'));
+  });
+  afterEach(() => rmSync(place, { recursive: true, force: true }));
+
+  it('kill-and-resume kills checksum-tree part-way, and finds every file exactly once', async function () {
+    this.timeout(60_000);
+    const tree = makeTree(join(place, 'tree'));
+    const { root } = await compiledPackages();
+    const show = spawnSync(process.execPath, [join(root, 'examples/kill-and-resume.js'), tree], {
+      encoding: 'utf8',
+      env: { ...process.env, TMPDIR: place },
+    });
+    expect(show.status, show.stdout + show.stderr).to.equal(0);
+    expect(show.stdout).to.include('1,004 files').and.to.include('killed: SIGKILL').and.to.not.include('NOT');
+    expect(show.stdout.match(/^ {3}ok /gm)).to.have.length(4);
+    expect(show.stdout.split('\n').length).to.be.at.most(25);
+  });
+
+  it('checksum-tree computes what others do', async () => {
+    const tree = join(place, 'tree');
+    mkdirSync(tree);
+    writeFileSync(join(tree, 'a'), 'a');
+    const { root } = await compiledPackages();
+    const script = [join(root, 'examples/checksum-tree.js'), tree, join(place, 'state.json'), join(place, 'manifest.jsonl')];
+    expect(spawnSync(process.execPath, script).status).to.equal(0);
+    expect(JSON.parse(readFileSync(join(place, 'manifest.jsonl'), 'utf8'))).to.deep.equal({
+      id: 'a',
+      sha256: 'ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb',
+      sizeBytes: 1,
+    });
+  });
+});
+
+describe('README', () => {
+  it('shows a library example that type checks and runs, twice', async function () {
+    this.timeout(60_000);
+    const example = /^```ts\n(.*?)^```/ms.exec(README)?.[1] ?? '';
+    expect(typeErrors(example)).to.deep.equal([]);
+    expect(typeErrors(example.replace('retries:', 'retrys:'))).to.have.length(1); // It does look.
+    const { root } = await compiledPackages();
+    const place = mkdtempSync(join(root, 'readme-'));
+    writeFileSync(join(place, 'example.mjs'), ts.transpile(example, { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext }));
+    for (let turn = 0; turn < 2; turn++) {
+      const run = spawnSync(process.execPath, ['example.mjs'], { cwd: place, encoding: 'utf8' });
+      expect(run.stdout, run.stderr)
+        .to.match(/^completed /)
+        .and.to.include('completed: 3');
+      expect(run.stdout).to.include('costUsd: 0.03');
+    }
+  });
+
+  it('has the exit codes of the command', () => {
+    for (const [code, meaning] of Object.entries(EXIT_CODES)) expect(README).to.include(`| ${code} | ${meaning} |`);
+    expect(README.match(/^\| \d+ \| /gm)).to.have.length(Object.keys(EXIT_CODES).length);
+  });
+
+  it('names only commands and files that exist', () => {
+    const manifest = JSON.parse(readFileSync(join(WORKSPACE, 'package.json'), 'utf8')) as { scripts: object; packageManager: string };
+    const commands = [...README.matchAll(/npx -y (pnpm@[\d.]+) (\w+)/g)];
+    expect(commands.map(([, , script]) => script)).to.include.members(['demo', 'test']);
+    for (const [, pnpm, script] of commands) {
+      expect(pnpm).to.equal(manifest.packageManager);
+      expect(manifest.scripts).to.have.property(script ?? '');
+    }
+    for (const [, path] of README.matchAll(/`((?:packages|test)\/[^`*]+\.ts)`/g))
+      expect(readFileSync(join(WORKSPACE, path ?? ''), 'utf8')).to.not.equal('');
+  });
+});
+
+/** A thousand small files, and what makes trees difficult. */
+function makeTree(tree: string): string {
+  for (let folder = 0; folder < 20; folder++) {
+    mkdirSync(join(tree, `folder ${folder}`), { recursive: true });
+    for (let file = 0; file < 50; file++) writeFileSync(join(tree, `folder ${folder}`, `${file}.txt`), `${folder}/${file}`.repeat(100));
+  }
+  writeFileSync(join(tree, 'empty'), '');
+  writeFileSync(join(tree, 'line\nbreak'), 'x');
+  writeFileSync(join(tree, '日本語 $(ls) "\''), 'x');
+  const deep = join(tree, ...Array.from({ length: 6 }, () => 'd'.repeat(200)));
+  mkdirSync(deep, { recursive: true });
+  writeFileSync(join(deep, 'path of more than 1,024 bytes'), 'x');
+  symlinkSync(tree, join(tree, 'loop'));
+  symlinkSync('/nowhere', join(tree, 'dangling'));
+  return tree;
+}
+
+/** The errors of a module that stands at the root of the workspace, by the workspace's own settings. */
+function typeErrors(source: string): string[] {
+  const config = ts.getParsedCommandLineOfConfigFile(
+    join(WORKSPACE, 'tsconfig.json'),
+    {},
+    { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => undefined },
+  );
+  const file = join(WORKSPACE, 'test', 'readme-example.ts');
+  const options = { ...config?.options, types: ['node'] };
+  const host = ts.createCompilerHost(options);
+  const { getSourceFile, fileExists } = host;
+  host.getSourceFile = (name, ...others) =>
+    name === file
+      ? ts.createSourceFile(name, source, { languageVersion: ts.ScriptTarget.ES2023, impliedNodeFormat: ts.ModuleKind.ESNext })
+      : getSourceFile(name, ...others);
+  host.fileExists = (name) => name === file || fileExists(name);
+  const program = ts.createProgram([file], options, host);
+  const found = program.getSourceFile(file);
+  return [...program.getSyntacticDiagnostics(found), ...program.getSemanticDiagnostics(found)].map(({ messageText }) =>
+    ts.flattenDiagnosticMessageText(messageText, '\n'),
+  );
+}
