@@ -121,6 +121,9 @@ export interface StateBackend {
   /**
    * Everything that was put or deleted after revision `since`, up to about now; then it ends. It does not wait for more.
    *
+   * Where a store can go backwards (a restored dump, a failover that lost writes) the call that notices it rejects with
+   * `LOOPSTATE_WENT_BACKWARDS`, and so does every later one until `changes(0)`: reading from the start accepts the store as it is.
+   *
    * Law: *changes/no-gap*. Errors: `LOOPSTATE_HISTORY_GONE`, `LOOPSTATE_CLOSED`, `LOOPSTATE_UNAVAILABLE`.
    */
   changes(since: number): AsyncIterable<StateChange>;

@@ -1,5 +1,6 @@
 export * from './backend.js';
 export * from './checked-commit.js';
+export type { Standing } from './claim-book.js';
 export { type Environment, type ProcessIdentity, realEnvironment } from './environment.js';
 export * from './errors.js';
 export type { Claim } from './held-claim.js';
@@ -22,12 +23,12 @@ export {
   type LoopStateEvent,
   type LoopStateOptions,
   type RunSnapshot,
-  type Standing,
 } from './loop-state.js';
 export type { Progress } from './loop-view.js';
 export type { MembershipEvent } from './membership.js';
 export * from './memory.js';
 export { isOldFormat, recordsFromOldFormat } from './old-formats.js';
+export type { WentBackwardsEvent } from './restoration.js';
 export {
   type Backoff,
   type LoopCounts,

@@ -62,6 +62,8 @@ export interface ItemRecord {
   readonly quarantined?: true;
   /** Which round this is, from 2 on: the operator asked for another after an outcome. */
   readonly round?: number;
+  /** The store had lost this outcome and its run recorded it again: whole, or only its status and cost. */
+  readonly recordedAgain?: 'whole' | 'status';
   /** Reserved: a digest of the item's content and of the work's definition. */
   readonly digest?: string;
   /** `<runId>.<n>` of the commit that put this record. */

@@ -1,33 +1,18 @@
 /**
  * The durable state of a loop: which items are done, failed or in progress. All knowledge of loops (claims, leases, outcomes,
  * retries) is here and in the files it imports; the store below it knows records and revisions only.
- *
- * **Invariants:**
- * - an item's revision at the time of its claim is the claim's fence, and every commit about the claim checks it;
- * - `#claims` has an entry for every id from the moment its claim is asked for until the claim is settled, so that one id has one
- *   claim; a lost claim stays until its holder ends or releases it;
- * - nothing is reported as recorded before the store acknowledged it.
  */
 import type { BackendTraits, Check, RecoveryFinding, StateBackend } from './backend.js';
+import { ClaimBook, type Standing } from './claim-book.js';
 import { type Environment, realEnvironment } from './environment.js';
-import { isLoopStateError, LeaseLostError, LockedError, LoopStateError } from './errors.js';
-import { type Claim, HeldClaim } from './held-claim.js';
-import { checkResult, claimed, ended, glitched, type ItemResult, type NextRecord, postponed, released, retried } from './item-results.js';
-import {
-  CRASHES_UNTIL_ALONE,
-  checkId,
-  type ItemRecord,
-  type ItemStatus,
-  isFinal,
-  itemKey,
-  nameOf,
-  RECORD_FORMAT,
-  type RunRecord,
-  runKey,
-} from './loop-records.js';
+import { LockedError, LoopStateError } from './errors.js';
+import type { Claim } from './held-claim.js';
+import { type ItemResult, retried } from './item-results.js';
+import { checkId, type ItemRecord, type ItemStatus, isFinal, itemKey, nameOf, RECORD_FORMAT, type RunRecord } from './loop-records.js';
 import { type KnownItem, LoopView, type Progress } from './loop-view.js';
 import { Membership, type MembershipEvent } from './membership.js';
 import { checkLoopStateOptions } from './options.js';
+import { BackwardsGuard, restore, type WentBackwardsEvent } from './restoration.js';
 import { RunWatch } from './run-watch.js';
 import { StoreLink } from './store-link.js';
 
@@ -35,7 +20,7 @@ import { StoreLink } from './store-link.js';
 const RESET_BATCH = 500;
 
 /** Something that happened to this run or its claims outside of any call. */
-export type LoopStateEvent = MembershipEvent | { readonly type: 'claim-lost'; readonly id: string };
+export type LoopStateEvent = MembershipEvent | WentBackwardsEvent | { readonly type: 'claim-lost'; readonly id: string };
 
 /** Options of {@link LoopState.open}. */
 export interface LoopStateOptions {
@@ -72,23 +57,17 @@ export interface LoopSnapshot {
   readonly runs: readonly RunSnapshot[];
 }
 
-/** Why an item can't be claimed now. */
-export type Standing = 'free' | 'done' | 'held-here' | 'held-elsewhere' | 'must-run-alone';
-
 /** See the file's comment. */
 export class LoopState {
   readonly #backend: StateBackend;
   readonly #link: StoreLink;
   readonly #membership: Membership;
   readonly #closeBackend: boolean;
-  readonly #claims = new Map<string, HeldClaim | 'claiming'>();
-  readonly #background = new Set<Promise<unknown>>();
+  readonly #claims: ClaimBook;
+  readonly #guard: BackwardsGuard;
   readonly #onEvent: (event: LoopStateEvent) => void;
   /** The world this state lives in. */
   readonly environment: Environment;
-  readonly #claiming = new Set<Promise<unknown>>();
-  /** The item that runs alone, from before its claim is sent. */
-  #alone: string | undefined;
   #closing: Promise<void> | undefined;
 
   protected constructor(backend: StateBackend, options: LoopStateOptions) {
@@ -99,10 +78,19 @@ export class LoopState {
     this.#onEvent = options.onEvent ?? (() => undefined);
     const view = new LoopView(
       () => this.environment.monotonicMs(),
-      (id, item, by) => this.#notice(id, item, by),
+      (id, item, by) => this.#claims.notice(id, item, by),
     );
     this.#link = new StoreLink(backend, view, new RunWatch(this.environment, backend.traits.reach), this.environment);
-    this.#membership = new Membership(this.#link, this.environment, { leaseMs, tell: (event) => this.#onEvent(event) });
+    this.#guard = new BackwardsGuard(async () => this.#onEvent(await restore(this.#link, this.#membership, this.#claims)));
+    const tell = (event: MembershipEvent): void => this.#onEvent(event);
+    this.#membership = new Membership(this.#link, this.environment, { leaseMs, tell, guard: this.#guard });
+    this.#claims = new ClaimBook({
+      link: this.#link,
+      membership: this.#membership,
+      refresh: () => this.#refresh(),
+      guard: this.#guard,
+      onLost: (id) => this.#onEvent({ type: 'claim-lost', id }),
+    });
   }
 
   /**
@@ -163,7 +151,7 @@ export class LoopState {
   /** Where an item stands for this run, by the local view, and for how long it should still wait, in ms. Errors: `LOOPSTATE_BAD_ID`. */
   standing(id: string): { readonly standing: Standing; readonly waitMs: number } {
     const item = this.#link.view.item(checkId(id));
-    return { standing: this.#standing(id, item), waitMs: this.#waitMs(item) };
+    return { standing: this.#claims.standing(id), waitMs: this.#waitMs(item) };
   }
 
   /**
@@ -176,19 +164,7 @@ export class LoopState {
   async claim(id: string): Promise<Claim | undefined> {
     checkId(id);
     this.#assertOpen();
-    if (!this.#mayClaim(id)) return undefined;
-    this.#claims.set(id, 'claiming');
-    const claiming = this.#claim(id);
-    this.#claiming.add(claiming);
-    let held: HeldClaim | undefined;
-    try {
-      held = await claiming;
-    } finally {
-      this.#claiming.delete(claiming);
-      if (held === undefined) this.#claims.delete(id);
-      if (held === undefined && this.#alone === id) this.#alone = undefined;
-    }
-    return held && this.#asClaim(held);
+    return await this.#claims.claim(id);
   }
 
   /** The older form of `claim`: true if this run holds the item now. Errors: as `claim`. */
@@ -198,15 +174,12 @@ export class LoopState {
 
   /** The older form of `Claim.end`. Errors: as there, and `LOOPSTATE_NOT_CLAIMED` without a `begin`. */
   async end(id: string, result: ItemResult): Promise<ItemStatus> {
-    const held = this.#claims.get(checkId(id));
-    if (held === undefined || held === 'claiming') throw notClaimed(id);
-    return await this.#end(held, result);
+    return await this.#claims.end(checkId(id), result);
   }
 
   /** Gives back one item, or all that this run holds. Errors: as `Claim.release`. */
   async release(id?: string): Promise<void> {
-    const held = id === undefined ? [...this.#claims.values()] : [this.#claims.get(checkId(id))];
-    await Promise.all(held.map((claim) => (claim instanceof HeldClaim ? this.#release(claim) : undefined)));
+    await this.#claims.release(id === undefined ? undefined : checkId(id));
   }
 
   /** Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */
@@ -288,6 +261,10 @@ export class LoopState {
 
   /** Brings the local view up to date; a run that has claimed before also takes over from runs that are dead. Errors: what the backend raises. */
   async refresh(): Promise<void> {
+    await this.#guard.run(() => this.#refresh());
+  }
+
+  async #refresh(): Promise<void> {
     await this.#link.refresh();
     this.#membership.noticeLoss();
     if (this.#membership.isRegistered) await this.#membership.takeOverDead();
@@ -304,167 +281,6 @@ export class LoopState {
     return await this.#closing;
   }
 
-  /** Whether this run could ask for `id` now, without asking the store. */
-  #mayClaim(id: string): boolean {
-    if (this.#claims.has(id) || this.#alone !== undefined) return false;
-    const item = this.#link.view.item(id);
-    return !mustRunAlone(item) || this.#claims.size === 0;
-  }
-
-  async #claim(id: string): Promise<HeldClaim | undefined> {
-    // Each turn learns what stood in the way; it ends as soon as that is a live holder, an outcome, or nothing.
-    for (let tries = 0; tries < 8; tries++) {
-      await this.#membership.register();
-      const before = this.#link.view.item(id);
-      if (before !== undefined && isFinal(before.status)) return undefined;
-      const holder = before?.record?.run;
-      if (tries > 0 && holder !== undefined && !this.#link.view.runs.has(holder)) await this.refresh(); // A run that is new to the view.
-      if (holder !== undefined && holder !== this.runId && !(await this.#membership.takeOverIfDead(holder))) {
-        // Held by a live run, as far as the view knows; it may have ended since.
-        if (tries > 0) return undefined;
-        await this.refresh();
-        continue;
-      }
-      // A takeover may have changed the item: look again.
-      const item = this.#link.view.item(id);
-      if (item !== undefined && isFinal(item.status)) return undefined;
-      const isAlone = mustRunAlone(item);
-      if (isAlone && this.#claims.size > 1) return undefined;
-      if (isAlone) this.#alone = id;
-      const record = claimed(item?.record, this.runId, isAlone);
-      const { standing } = this.#membership;
-      const absent = holder !== undefined && holder !== this.runId ? [{ key: runKey(holder), revision: 0 }] : [];
-      const by = this.#link.nextBy(this.runId);
-      const result = await this.#link.send(
-        {
-          puts: [{ key: itemKey(id), value: record, revision: item?.revision ?? 0 }],
-          checks: [standing, ...absent],
-          // Where one process holds the store alone, losing a claim to a power cut costs nothing: nobody else could have held it.
-          durability: this.traits.reach === 'process' ? 'written' : 'synced',
-        },
-        by,
-      );
-      if (result.ok) return this.#hold(new HeldClaim(id, result.revision, { ...record, by }));
-      this.#membership.noticeLoss();
-    }
-    return undefined;
-  }
-
-  #hold(held: HeldClaim): HeldClaim {
-    this.#claims.set(held.id, held);
-    // The view may have learnt of a takeover before the claim's own answer came.
-    const known = this.#link.view.item(held.id);
-    if (known !== undefined && known.revision > held.fence) this.#lose(held);
-    return held;
-  }
-
-  #asClaim(held: HeldClaim): Claim {
-    return {
-      id: held.id,
-      fence: held.fence,
-      attempt: held.record.attempt,
-      glitches: held.record.glitches ?? 0,
-      get signal() {
-        return held.signal;
-      },
-      end: (result) => this.#end(held, result),
-      postpone: (failure, { waitMs }) => {
-        const result = checkResult(failure);
-        return this.#settle(held, postponed(held.record, result.status === 'error' ? result.reason : undefined, result.cost, waitMs));
-      },
-      release: () => this.#release(held),
-      abort: (reason) => held.abort(reason),
-    };
-  }
-
-  async #end(held: HeldClaim, result: ItemResult): Promise<ItemStatus> {
-    const checked = checkResult(result);
-    const next =
-      checked.status === 'glitch'
-        ? glitched(held.record, checked.reason, checked.cost, checked.retryAfterMs ?? 0)
-        : ended(held.record, checked, itemKey(held.id));
-    return await this.#settle(held, next);
-  }
-
-  async #release(held: HeldClaim): Promise<void> {
-    try {
-      await this.#settle(held, released(held.record));
-    } catch (error) {
-      if (!isLoopStateError(error, 'LOOPSTATE_LEASE_LOST') && !isLoopStateError(error, 'LOOPSTATE_NOT_CLAIMED')) throw error;
-    }
-  }
-
-  /** Replaces the record of a claim, if the claim's fence still stands. */
-  async #settle(held: HeldClaim, next: NextRecord): Promise<ItemStatus> {
-    if (held.mode === 'settled') throw notClaimed(held.id);
-    if (held.mode === 'lost') throw this.#forgetLost(held);
-    const by = this.#link.nextBy(this.runId);
-    held.sent.add(by);
-    const result = await this.#link.send({ puts: [{ key: itemKey(held.id), value: next, revision: held.fence }] }, by);
-    // A sending whose reply was lost for good may have applied before this one: then the record in the way is our own.
-    const now = result.ok ? undefined : result.conflicts[0]?.record;
-    const own = now && held.sent.has((now.value as unknown as ItemRecord).by) ? (now.value as unknown as ItemRecord) : undefined;
-    if (result.ok || own !== undefined) {
-      this.#settled(held);
-      return own?.status ?? next.status;
-    }
-    this.#lose(held);
-    throw this.#forgetLost(held);
-  }
-
-  #settled(held: HeldClaim): void {
-    held.mode = 'settled';
-    if (this.#claims.get(held.id) === held) this.#claims.delete(held.id);
-    if (this.#alone === held.id) this.#alone = undefined;
-  }
-
-  #lose(held: HeldClaim): void {
-    if (held.mode !== 'held') return;
-    held.lose(
-      new LeaseLostError(
-        held.id,
-        `Another run took over the item ${JSON.stringify(held.id)}: what this worker did with it was not recorded. Stop working on it.`,
-      ),
-    );
-    if (this.#alone === held.id) this.#alone = undefined;
-    this.#onEvent({ type: 'claim-lost', id: held.id });
-  }
-
-  /** The holder of a lost claim has been told: its id is free for this run again. */
-  #forgetLost(held: HeldClaim): LeaseLostError {
-    if (this.#claims.get(held.id) === held) this.#claims.delete(held.id);
-    return held.lost ?? new LeaseLostError(held.id, `Another run took over the item ${JSON.stringify(held.id)}.`);
-  }
-
-  /** The view's word on an item: it may tell of a lost claim, or of a claim of this run that nobody holds. */
-  #notice(id: string, item: KnownItem | undefined, by: string | undefined): void {
-    const held = this.#claims.get(id);
-    if (held instanceof HeldClaim) {
-      const isOwn = by !== undefined && (by === held.record.by || held.sent.has(by));
-      if (!isOwn && (item === undefined || item.revision > held.fence)) this.#lose(held);
-      return;
-    }
-    // A claim whose reply was lost and whose caller gave up: it landed after all.
-    if (held === undefined && item?.record?.run === this.runId && this.#closing === undefined) this.#giveBackStray(id, item);
-  }
-
-  #giveBackStray(id: string, item: KnownItem): void {
-    if (item.record === undefined) return;
-    const put = { key: itemKey(id), value: released(item.record), revision: item.revision };
-    // If it fails the item stays claimed by this run, and the next claim of this run may take it.
-    const sending = this.#link.send({ puts: [put] }, this.#link.nextBy(this.runId)).catch(() => undefined);
-    this.#background.add(sending);
-    void sending.finally(() => this.#background.delete(sending));
-  }
-
-  #standing(id: string, item: KnownItem | undefined): Standing {
-    if (item !== undefined && isFinal(item.status)) return 'done';
-    if (this.#claims.has(id)) return 'held-here';
-    if (!this.#mayClaim(id)) return 'must-run-alone';
-    const holder = item?.record?.run;
-    return holder === undefined || holder === this.runId || !this.#link.view.runs.has(holder) ? 'free' : 'held-elsewhere';
-  }
-
   #waitMs(item: KnownItem | undefined): number {
     if (item?.record?.waitMs === undefined || item.status !== 'outstanding') return 0;
     return Math.max(0, item.seenMs + item.record.waitMs - this.environment.monotonicMs());
@@ -475,10 +291,7 @@ export class LoopState {
     const step = async (action: () => Promise<unknown>): Promise<void> => {
       await action().catch((error: unknown) => errors.push(error));
     };
-    // A claim that is under way ends first, so that it can be given back.
-    await Promise.allSettled(this.#claiming);
-    await step(() => this.release());
-    await Promise.all(this.#background);
+    await step(() => this.#claims.close());
     await step(() => this.#membership.end());
     if (this.#closeBackend) await step(() => this.#backend.close());
     if (errors.length > 0) throw errors[0];
@@ -487,15 +300,4 @@ export class LoopState {
   #assertOpen(): void {
     if (this.#closing !== undefined) throw new LoopStateError('LOOPSTATE_CLOSED', 'This LoopState was closed: open another.');
   }
-}
-
-function mustRunAlone(item: KnownItem | undefined): boolean {
-  return (item?.record?.crashes ?? 0) >= CRASHES_UNTIL_ALONE;
-}
-
-function notClaimed(id: string): LoopStateError {
-  return new LoopStateError(
-    'LOOPSTATE_NOT_CLAIMED',
-    `This run does not hold the item ${JSON.stringify(id)}: begin or claim it first. Nothing was written.`,
-  );
 }

@@ -99,6 +99,15 @@ export class LoopView {
     };
   }
 
+  /** Forgets everything; nobody is told. */
+  clear(): void {
+    this.runs.clear();
+    this.beats.clear();
+    this.meta = undefined;
+    for (const item of this.#items.values()) this.#count(item, -1);
+    this.#items.clear();
+  }
+
   /** Takes in a change, unless something newer is known of its key. */
   take(change: StateChange): void {
     const name = nameOf(change.key);

@@ -16,6 +16,7 @@ import { LoopStateError } from './errors.js';
 import { crashed } from './item-results.js';
 import { beatKey, itemKey, META_KEY, RECORD_FORMAT, runKey } from './loop-records.js';
 import type { KnownRun } from './loop-view.js';
+import type { BackwardsGuard } from './restoration.js';
 import type { Death } from './run-watch.js';
 import type { Replacement, StoreLink } from './store-link.js';
 
@@ -33,12 +34,20 @@ export type MembershipEvent =
   /** This run took over from a dead one; `items` came back at once, those of a run that is only presumed dead come back when claimed. */
   | { readonly type: 'took-over'; readonly runId: string; readonly death: Death; readonly items: number };
 
+/** What a {@link Membership} needs of its state. */
+export interface MembershipOptions {
+  readonly leaseMs: number;
+  readonly tell: (event: MembershipEvent) => void;
+  readonly guard: BackwardsGuard;
+}
+
 /** See the file's comment. */
 export class Membership {
   readonly #link: StoreLink;
   readonly #environment: Environment;
   readonly #leaseMs: number;
   readonly #tell: (event: MembershipEvent) => void;
+  readonly #guard: BackwardsGuard;
   readonly #hasBeats: boolean;
   #runId: string;
   #revision = 0;
@@ -50,15 +59,12 @@ export class Membership {
   #isAtRisk = false;
   #hasEnded = false;
 
-  constructor(
-    link: StoreLink,
-    environment: Environment,
-    options: { readonly leaseMs: number; readonly tell: (event: MembershipEvent) => void },
-  ) {
+  constructor(link: StoreLink, environment: Environment, options: MembershipOptions) {
     this.#link = link;
     this.#environment = environment;
     this.#leaseMs = options.leaseMs;
     this.#tell = options.tell;
+    this.#guard = options.guard;
     this.#hasBeats = link.backend.traits.reach !== 'process';
     this.#runId = environment.newId();
   }
@@ -156,7 +162,8 @@ export class Membership {
   }
 
   #tick(): void {
-    this.#ticking = this.#observeAndBeat()
+    this.#ticking = this.#guard
+      .run(() => this.#observeAndBeat())
       .then(
         () => this.#setAtRisk(undefined),
         (error: unknown) => this.#setAtRisk(error),

@@ -87,6 +87,13 @@ export class StoreLink {
     return await this.#refreshing;
   }
 
+  /** Reads the whole store into an empty view. It accepts the store as it is: from then on it may not be older than now. */
+  async readFromTheStart(): Promise<void> {
+    this.view.clear();
+    this.#cursor = 0;
+    await this.#readAfter(0);
+  }
+
   async #commit(commit: Commit, by: string): Promise<CommitResult> {
     try {
       return await this.backend.commit(commit);

@@ -1,0 +1,98 @@
+/**
+ * What a live run does when its store turns out to be older than what was seen of it, or another one: it reads the store anew, gives up
+ * the claims that are gone, registers again, and records again the outcomes it knows, never over an outcome that is there.
+ */
+import type { ClaimBook } from './claim-book.js';
+import { isLoopStateError, UnavailableError } from './errors.js';
+import type { NextRecord } from './item-results.js';
+import { isFinal, itemKey } from './loop-records.js';
+import type { Membership } from './membership.js';
+import type { Replacement, StoreLink } from './store-link.js';
+
+/** How many outcomes one commit records again: well below the bounds of *commit/shape* by number, and small enough by size. */
+const BATCH_ITEMS = 100;
+const BATCH_BYTES = 4 * 1_024 * 1_024;
+
+/** A store that went backwards was brought up to date. */
+export interface WentBackwardsEvent {
+  readonly type: 'went-backwards';
+  /** How many outcomes of this run were missing and were recorded again. */
+  readonly recordedAgain: number;
+  /** Of how many of those only the status and the cost were still known. */
+  readonly withoutResult: number;
+}
+
+/**
+ * Makes calls of a run; when one finds that the store went backwards, what the run knows is restored before any other goes on.
+ *
+ * **Invariants:** at most one restoration is under way, and no guarded call begins meanwhile.
+ */
+export class BackwardsGuard {
+  readonly #restore: () => Promise<void>;
+  #restoring: Promise<void> | undefined;
+
+  constructor(restore: () => Promise<void>) {
+    this.#restore = restore;
+  }
+
+  /** Makes a call. Errors: those of the call; `LOOPSTATE_UNAVAILABLE` in place of `LOOPSTATE_WENT_BACKWARDS`: it may be made again. */
+  async run<T>(call: () => Promise<T>): Promise<T> {
+    // Whether that succeeds is the concern of whoever began it; this call meets the store as it is.
+    await this.#restoring?.catch(() => undefined);
+    try {
+      return await call();
+    } catch (cause) {
+      if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;
+      this.#restoring ??= this.#restore().finally(() => {
+        this.#restoring = undefined;
+      });
+      try {
+        await this.#restoring;
+      } catch (error) {
+        // It went backwards once more meanwhile: the next call restores again.
+        if (!isLoopStateError(error, 'LOOPSTATE_WENT_BACKWARDS')) throw error;
+      }
+      throw new UnavailableError('The store had lost records; what this run knows of them is recorded again. Try again.', { cause });
+    }
+  }
+}
+
+/** See the file's comment. Errors: what the backend raises; then it can be called again. */
+export async function restore(link: StoreLink, membership: Membership, claims: ClaimBook): Promise<WentBackwardsEvent> {
+  // What is known is taken down first: the view's news of older records would have it forgotten.
+  const outcomes = claims.outcomes?.records() ?? [];
+  await link.readFromTheStart();
+  membership.noticeLoss();
+  claims.loseForgotten();
+  for (const [id, record] of outcomes) claims.outcomes?.add(id, record);
+  await membership.register();
+  let recordedAgain = 0;
+  let withoutResult = 0;
+  let rest = outcomes;
+  while (rest.length > 0) {
+    const missing = rest.filter(([id]) => !isFinal(link.view.item(id)?.status ?? 'outstanding'));
+    const batch = takeBatch(missing);
+    rest = missing.slice(batch.length);
+    if (batch.length === 0) break;
+    const puts = batch.map(([id, value]): Replacement => ({ key: itemKey(id), value, revision: link.view.item(id)?.revision ?? 0 }));
+    const result = await link.send({ puts }, link.nextBy(membership.runId));
+    if (!result.ok) {
+      rest = missing; // The view has learnt what stands instead: outcomes drop out, other records are replaced by their new revision.
+      continue;
+    }
+    recordedAgain += batch.length;
+    withoutResult += batch.filter(([, { recordedAgain: how }]) => how === 'status').length;
+  }
+  return { type: 'went-backwards', recordedAgain, withoutResult };
+}
+
+function takeBatch(missing: readonly (readonly [string, NextRecord])[]): readonly (readonly [string, NextRecord])[] {
+  let bytes = 0;
+  let count = 0;
+  for (const [id, record] of missing) {
+    bytes += id.length * 3 + JSON.stringify(record).length * 3;
+    if (count > 0 && (bytes > BATCH_BYTES || count === BATCH_ITEMS)) break;
+    count += 1;
+  }
+  return missing.slice(0, count);
+}

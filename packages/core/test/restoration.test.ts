@@ -1,0 +1,136 @@
+/**
+ * Proves that a live run notices when its store went backwards, gives up what is gone, and records again what it knows. A wrapper that
+ * puts a store in memory back to an older state, and refuses calls until the store is read from the start, plays a restored dump.
+ */
+import {
+  createMemoryStore,
+  LoopState,
+  LoopStateError,
+  type LoopStateEvent,
+  type MemoryState,
+  openMemoryBackend,
+  runLoop,
+  type StateBackend,
+} from '@loopstate/core';
+import { expect } from 'chai';
+import { codeOf } from './support/codes.js';
+import { World } from './support/world.js';
+
+describe('A store that goes backwards', () => {
+  it('gets back the outcomes of a live run, with their results', async () => {
+    const { state, events, dump, restoreDump } = await setUp();
+    await record(state, 'before', 1);
+    const old = dump();
+    for (const id of ['a', 'b', 'c']) await record(state, id, id);
+    await state.begin('held');
+    restoreDump(old);
+    expect(await codeOf(state.claim('next'))).to.equal('LOOPSTATE_UNAVAILABLE');
+    expect(events).to.deep.include({ type: 'went-backwards', recordedAgain: 3, withoutResult: 0 });
+    for (const id of ['before', 'a', 'b', 'c']) expect((await state.read(id))?.status).to.equal('completed');
+    expect(await state.read('a')).to.include({ output: 'a', recordedAgain: 'whole' });
+    expect(await codeOf(state.end('held', { status: 'success' }))).to.equal('LOOPSTATE_LEASE_LOST');
+    expect(await state.begin('next')).to.equal(true);
+    expect(state.progress).to.include({ completed: 4 });
+  });
+
+  it('gets back only status and cost of what was recorded long ago', async () => {
+    const { state, events, dump, restoreDump } = await setUp();
+    await state.begin('x');
+    const old = dump();
+    for (let n = 0; n < 10_200; n++) await record(state, `${n}`, n);
+    restoreDump(old);
+    expect(await codeOf(state.refresh())).to.equal('LOOPSTATE_UNAVAILABLE');
+    expect(events).to.deep.include({ type: 'went-backwards', recordedAgain: 10_200, withoutResult: 200 });
+    expect(await state.read('0')).to.include({ status: 'completed', recordedAgain: 'status', costUsd: 0.5 });
+    expect((await state.read('0'))?.output).to.equal(undefined);
+    expect((await state.read('10199'))?.output).to.equal(10_199);
+    expect(state.progress).to.include({ completed: 10_200, costUsd: 5_100 });
+  }).timeout(60_000);
+
+  it('keeps an outcome that is there already', async () => {
+    const { world, state, dump, restoreDump, store } = await setUp();
+    await state.begin('other');
+    const old = dump();
+    await record(state, 'x', 'mine');
+    restoreDump(old);
+    const other = await LoopState.open(openMemoryBackend({ store, reach: 'network' }), { environment: world.process('host-z') });
+    await record(other, 'x', 'theirs');
+    await codeOf(state.refresh());
+    expect((await state.read('x'))?.output).to.equal('theirs');
+  });
+
+  it('lets a loop finish by itself, each item with one outcome', async () => {
+    const { state, dump, restoreDump } = await setUp();
+    const items = Array.from({ length: 60 }, (_, n) => `${n}`);
+    let old: MemoryState | undefined;
+    let done = 0;
+    const result = await runLoop({
+      state,
+      items,
+      concurrency: 4,
+      work: (id) => {
+        done += 1;
+        if (done === 20) old = dump();
+        if (done === 40 && old !== undefined) restoreDump(old);
+        return Number(id);
+      },
+    });
+    expect(result.status).to.equal('completed');
+    expect(state.progress).to.include({ completed: 60, inProgress: 0, outstanding: 0 });
+    for (const id of items) expect((await state.read(id))?.output).to.equal(Number(id));
+  });
+});
+
+async function setUp() {
+  const store = createMemoryStore();
+  const inner = openMemoryBackend({ store, reach: 'network' });
+  let isBehind = false;
+  let hasTold = false;
+  const refuse = (): void => {
+    if (!isBehind) return;
+    hasTold = true;
+    throw new LoopStateError('LOOPSTATE_WENT_BACKWARDS', 'The test put an older state in place.');
+  };
+  const backend: StateBackend = {
+    traits: inner.traits,
+    recovery: [],
+    read: async (keys) => {
+      refuse();
+      return await inner.read(keys);
+    },
+    commit: async (commit) => {
+      refuse();
+      return await inner.commit(commit);
+    },
+    async *changes(since) {
+      if (since === 0 && hasTold) isBehind = false;
+      refuse();
+      yield* inner.changes(since);
+    },
+    close: () => inner.close(),
+  };
+  const events: LoopStateEvent[] = [];
+  const world = new World();
+  const real = world.process('host-a');
+  const state = await LoopState.open(backend, {
+    onEvent: (event) => events.push(event),
+    environment: { ...real, after: (ms, action) => cancel(setTimeout(action, ms)) },
+  });
+  const dump = (): MemoryState => ({ ...store.state, entries: new Map(store.state.entries) });
+  const restoreDump = (old: MemoryState): void => {
+    store.state = { ...old, entries: new Map(old.entries) };
+    isBehind = true;
+    hasTold = false;
+  };
+  return { world, store, state, events, dump, restoreDump };
+}
+
+async function record(state: LoopState, id: string, output: string | number): Promise<void> {
+  await state.begin(id);
+  await state.end(id, { status: 'success', output, cost: { usd: 0.5 } });
+}
+
+function cancel(timer: NodeJS.Timeout): () => void {
+  timer.unref();
+  return () => clearTimeout(timer);
+}
