@@ -1,0 +1,174 @@
+/**
+ * Proves what opening does with the place it is given: what it makes, keeps, sweeps away and refuses. On real files.
+ */
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { isLoopStateError } from '@loopstate/core';
+import { expect } from 'chai';
+import { nodeDisk } from '../src/disk.js';
+import { encodeJournalHeader } from '../src/journal.js';
+import { checksum } from '../src/lines.js';
+import { type FileBackendOptions, openFileBackend } from '../src/open-file-backend.js';
+import { withDirectory } from './directory.js';
+import { systemError } from './modelled-disk.js';
+
+const mode = (path: string) => (fs.statSync(path).mode & 0o777).toString(8);
+
+async function put(path: string, key: string, options: FileBackendOptions = {}): Promise<void> {
+  const backend = await openFileBackend(path, options);
+  await backend.commit({ puts: [{ key, value: 1 }] });
+  await backend.close();
+}
+
+async function refusal(path: string, options: FileBackendOptions = {}): Promise<string> {
+  try {
+    await (await openFileBackend(path, options)).close();
+  } catch (error) {
+    if (!isLoopStateError(error)) throw error;
+    expect(error.message).to.match(/^.+[.)]$/);
+    return error.code;
+  }
+  return 'opened';
+}
+
+describe('file: opening', () => {
+  it('makes missing directories, and files that only the owner can read', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'a', 'b', 'state.json');
+      await put(path, 'x');
+      for (const name of fs.readdirSync(join(directory, 'a', 'b'))) expect(mode(join(directory, 'a', 'b', name)), name).to.equal('600');
+    });
+  });
+
+  it('keeps mode and owner of a state file that is replaced, and gives its journals the same', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      await put(path, 'x');
+      fs.chmodSync(path, 0o640);
+      if (process.getuid?.() === 0) fs.chownSync(path, 12_345, 23_456);
+      const before = fs.statSync(path);
+      await put(path, 'y');
+      const after = fs.statSync(path);
+      expect([after.mode, after.uid, after.gid]).to.deep.equal([before.mode, before.uid, before.gid]);
+      const newest = fs
+        .readdirSync(directory)
+        .filter((name) => name.endsWith('.journal'))
+        .at(-1)!;
+      expect(mode(join(directory, newest))).to.equal('640');
+    });
+  });
+
+  it('keeps a symlink, also one to a file that is not there yet, and puts everything beside the file itself', async () => {
+    await withDirectory(async (directory) => {
+      fs.mkdirSync(join(directory, 'real'));
+      const link = join(directory, 'state.json');
+      fs.symlinkSync(join('real', 'target.json'), link);
+      await put(link, 'x');
+      await put(link, 'y');
+      expect(fs.lstatSync(link).isSymbolicLink()).to.equal(true);
+      expect(fs.readdirSync(directory)).to.have.members(['real', 'state.json']);
+      const backend = await openFileBackend(join(directory, 'real', 'target.json'));
+      expect((await backend.read(['x', 'y'])).map((record) => record?.value)).to.deep.equal([1, 1]);
+      await backend.close();
+    });
+  });
+
+  it('sweeps temporaries away, never reads them, and touches no file of another name', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      await put(path, 'x');
+      fs.copyFileSync(path, `${path}.0123456789abcdef.tmp`);
+      const others = [
+        'state.json.tmp',
+        'state.json2',
+        'state.json.x.journal',
+        'other.json.1.journal',
+        'state.json.0123456789abcdef.tmp.bak',
+      ];
+      for (const name of others) fs.writeFileSync(join(directory, name), name);
+      const killed = await openFileBackend(path);
+      await killed.close();
+      expect(fs.existsSync(`${path}.0123456789abcdef.tmp`)).to.equal(false);
+      for (const name of others) expect(fs.readFileSync(join(directory, name), 'utf8')).to.equal(name);
+    });
+  });
+
+  it('refuses a newer format, of the state file or of a journal, and touches nothing', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const rest = '"format":2,"store":"s",';
+      fs.writeFileSync(path, `{"loopstate":"${checksum(rest)}",${rest}\n"new":[]}\n`);
+      expect(await refusal(path)).to.equal('LOOPSTATE_NEWER_FORMAT');
+      expect(fs.readdirSync(directory)).to.deep.equal(['state.json']);
+      fs.unlinkSync(path);
+      await put(path, 'x');
+      const line = encodeJournalHeader({ store: 's', generation: 9, since: 0, after: 0 });
+      const newer = line.slice(12, -1).replace('"format":1', '"format":2');
+      fs.writeFileSync(`${path}.9.journal`, `["${checksum(newer)}",${newer}\n`);
+      const before = fs.readdirSync(directory).map((name) => fs.readFileSync(join(directory, name), 'latin1'));
+      expect(await refusal(path)).to.equal('LOOPSTATE_NEWER_FORMAT');
+      expect(fs.readdirSync(directory).map((name) => fs.readFileSync(join(directory, name), 'latin1'))).to.deep.equal(before);
+    });
+  });
+
+  it('refuses what can be no state file with one clear sentence, before anything is written', async () => {
+    await withDirectory(async (directory) => {
+      fs.mkdirSync(join(directory, 'folder'));
+      fs.writeFileSync(join(directory, 'file'), 'text');
+      fs.symlinkSync('circle', join(directory, 'circle'));
+      const places: [string, string][] = [
+        ['', 'LOOPSTATE_BAD_OPTION'],
+        ['a\0b', 'LOOPSTATE_BAD_OPTION'],
+        [join(directory, 'folder'), 'LOOPSTATE_BAD_OPTION'],
+        [join(directory, 'file', 'state.json'), 'LOOPSTATE_UNAVAILABLE'],
+        [join(directory, 'circle'), 'LOOPSTATE_UNAVAILABLE'],
+        [join(directory, 'n'.repeat(255)), 'LOOPSTATE_UNAVAILABLE'],
+        [join(directory, 'file'), 'LOOPSTATE_FOREIGN'],
+      ];
+      if (process.platform !== 'win32') {
+        execFileSync('mkfifo', [join(directory, 'fifo')]);
+        places.push([join(directory, 'fifo'), 'LOOPSTATE_BAD_OPTION']);
+      }
+      const before = fs.readdirSync(directory);
+      for (const [path, code] of places) expect(await refusal(path), path).to.equal(code);
+      expect(fs.readdirSync(directory)).to.deep.equal(before);
+    });
+  });
+
+  it('refuses a directory or file that this user may not use', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const readOnly = { ...nodeDisk, assertWritable: (at: string) => Promise.reject(systemError('EROFS', at)) };
+      expect(await refusal(path, { disk: readOnly })).to.equal('LOOPSTATE_UNAVAILABLE');
+      expect(fs.readdirSync(directory)).to.deep.equal([]);
+      fs.writeFileSync(path, '');
+      const unreadable = { ...nodeDisk, readFile: (at: string) => Promise.reject(systemError('EACCES', at)) };
+      expect(await refusal(path, { disk: unreadable })).to.equal('LOOPSTATE_UNAVAILABLE');
+      expect(fs.readdirSync(directory)).to.deep.equal(['state.json']);
+    });
+  });
+
+  it('where files can have one name only, the previous snapshot is a copy', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const disk = { ...nodeDisk, link: (_from: string, to: string) => Promise.reject(systemError('EPERM', to)) };
+      await put(path, 'x', { disk });
+      await put(path, 'y', { disk });
+      fs.writeFileSync(path, 'spoilt');
+      const backend = await openFileBackend(path, { disk });
+      expect((await backend.read(['x', 'y'])).map((record) => record?.value)).to.deep.equal([1, 1]);
+      expect(fs.readFileSync(backend.recovery[0]?.keptAs ?? '', 'utf8')).to.equal('spoilt');
+      await backend.close();
+    });
+  });
+
+  it('a place whose file system forgets does not claim to survive a power loss', async () => {
+    await withDirectory(async (directory) => {
+      const disk = { ...nodeDisk, survivesPowerLoss: async () => false };
+      const backend = await openFileBackend(join(directory, 'state.json'), { disk });
+      expect(backend.traits).to.deep.equal({ name: 'file', survives: 'process-crash', reach: 'process' });
+      await backend.close();
+    });
+  });
+});

@@ -1,0 +1,81 @@
+/**
+ * Proves that the log in memory equals a naive model: random puts and deletes, with slices, cuts and forgetting in between.
+ */
+import { expect } from 'chai';
+import { type LogEntry, RecordLog } from '../src/record-log.js';
+import { announceRandom } from './seed.js';
+
+const put = (key: string, revision: number): LogEntry => ({ key, revision, at: 0, text: String(revision) });
+const byRevisionAndKey = (a: LogEntry, b: LogEntry) => a.revision - b.revision || (a.key < b.key ? -1 : 1);
+const deletion = (key: string, revision: number): LogEntry => ({ key, revision, at: 0, text: undefined });
+
+describe('file: RecordLog', () => {
+  it('changes/no-gap: slices and cuts equal a naive model', () => {
+    const random = announceRandom();
+    for (let round = 0; round < 6; round++) {
+      const log = new RecordLog();
+      const model = new Map<string, LogEntry>();
+      let cut = log.cut(0);
+      let expectedCut: LogEntry[] = [];
+      let taken: LogEntry[] = [];
+      for (let revision = 1; revision <= 6_000; revision++) {
+        for (let entries = 1 + random.below(3); entries > 0; entries--) {
+          const key = `k${random.below(20 + round * 700)}`;
+          if (model.get(key)?.revision === revision) continue;
+          const entry = random.below(4) === 0 ? deletion(key, revision) : put(key, revision);
+          log.append(entry);
+          model.delete(key);
+          model.set(key, entry);
+        }
+        if (random.below(10) === 0) taken.push(...cut.take(1 + random.below(300)));
+        if (random.below(900) === 0) {
+          for (let more = cut.take(50); more.length > 0; more = cut.take(50)) taken.push(...more);
+          // Within one commit the order says nothing.
+          expect(taken.sort(byRevisionAndKey)).to.deep.equal(expectedCut.sort(byRevisionAndKey));
+          taken = [];
+          cut = log.cut(revision);
+          expectedCut = [...model.values()].filter(({ text }) => text !== undefined);
+          expect(cut.records).to.equal(expectedCut.length);
+        }
+        if (random.below(400) === 0) {
+          const after = random.below(revision + 1);
+          const all = [...model.values()].filter((entry) => entry.revision > after);
+          expect(log.slice(after, Number.POSITIVE_INFINITY)).to.deep.equal(all);
+          const some = log.slice(after, 10);
+          expect(some).to.deep.equal(all.slice(0, some.length));
+          expect(all[some.length]?.revision).not.to.equal(some.at(-1)?.revision ?? 0);
+        }
+      }
+      expect(log.present).to.equal([...model.values()].filter(({ text }) => text !== undefined).length);
+    }
+  });
+
+  it('forgets old deletions, and says up to which', () => {
+    const log = new RecordLog();
+    for (let revision = 1; revision <= 10_005; revision++) log.append(deletion(`k${revision}`, revision));
+    expect(log.forgotten).to.equal(5);
+    expect(log.lastDeletion).to.equal(10_005);
+    expect(log.slice(5, 1)[0]?.revision).to.equal(6);
+  });
+
+  it('flat-cost: replacing one key for ever keeps the log short', () => {
+    const log = new RecordLog();
+    for (let revision = 1; revision <= 300_000; revision++) log.append(put(`k${revision % 3_000}`, revision));
+    const started = performance.now();
+    expect(log.slice(0, Number.POSITIVE_INFINITY)).to.have.length(3_000);
+    // Walking 300,000 stale entries would take many times as long.
+    expect(performance.now() - started).to.be.below(50);
+  });
+
+  it('a cut that is abandoned or replaced keeps nothing', () => {
+    const log = new RecordLog([put('a', 1), put('b', 2)]);
+    const abandoned = log.cut(2);
+    abandoned.abandon();
+    expect(abandoned.take(10)).to.deep.equal([]);
+    const first = log.cut(2);
+    const second = log.cut(2);
+    first.abandon();
+    log.append(put('a', 3));
+    expect(second.take(10)).to.deep.equal([put('a', 1), put('b', 2)]);
+  });
+});
