@@ -1,0 +1,81 @@
+/**
+ * Lets the commits of one turn of the event loop share a call. Each keeps its own answer.
+ *
+ * **Invariants:**
+ * - Each commit is part of exactly one group, and groups are sent in the order in which they were formed.
+ * - A group is within both bounds, unless one commit alone exceeds them.
+ */
+import type { CheckedCommit, CommitResult, LoopStateError } from '@loopstate/core';
+
+/** Redis serves nobody else while it judges a group. */
+const GROUP = { commits: 128, bytes: 1_024 * 1_024 } as const;
+
+/** Commits as a group; an answer, or an error, for each. Rejects with what all have in common. */
+export type CommitGroup = (commits: readonly CheckedCommit[]) => Promise<readonly (CommitResult | LoopStateError)[]>;
+
+interface Waiting {
+  readonly commit: CheckedCommit;
+  readonly bytes: number;
+  readonly resolve: (result: CommitResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** See the file's comment. */
+export class CommitQueue {
+  readonly #commitGroup: CommitGroup;
+  #waiting: Waiting[] = [];
+
+  constructor(commitGroup: CommitGroup) {
+    this.#commitGroup = commitGroup;
+  }
+
+  add(commit: CheckedCommit): Promise<CommitResult> {
+    return new Promise((resolve, reject) => {
+      if (this.#waiting.length === 0) setImmediate(() => this.#send());
+      this.#waiting.push({ commit, bytes: sizeOf(commit), resolve, reject });
+    });
+  }
+
+  #send(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const group of groupsOf(waiting)) void this.#sendGroup(group);
+  }
+
+  async #sendGroup(group: readonly Waiting[]): Promise<void> {
+    try {
+      const answers = await this.#commitGroup(group.map(({ commit }) => commit));
+      for (const [index, { resolve, reject }] of group.entries()) {
+        const answer = answers[index];
+        if (answer !== undefined && 'ok' in answer) resolve(answer);
+        else reject(answer);
+      }
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+    }
+  }
+}
+
+function groupsOf(waiting: readonly Waiting[]): Waiting[][] {
+  const groups: Waiting[][] = [];
+  let group: Waiting[] = [];
+  let bytes = 0;
+  for (const each of waiting) {
+    if (group.length === GROUP.commits || (group.length > 0 && bytes + each.bytes > GROUP.bytes)) {
+      groups.push(group);
+      group = [];
+      bytes = 0;
+    }
+    group.push(each);
+    bytes += each.bytes;
+  }
+  groups.push(group);
+  return groups;
+}
+
+/** In UTF-16 units: near enough to bytes for a bound. */
+function sizeOf({ puts }: CheckedCommit): number {
+  let size = 0;
+  for (const { text } of puts) size += text.length;
+  return size;
+}

@@ -1,0 +1,221 @@
+/**
+ * One connection to the server that holds a job, owned by `KeyvRedis`. The driver neither queues nor repeats nor reconnects here:
+ * a connection that is lost stays lost, and what comes after it is a new one.
+ */
+import KeyvRedis, { createClient, createCluster } from '@keyv/redis';
+import { withDeadline } from './deadline.js';
+import { plainCause } from './trouble.js';
+
+/** Redirections are definite refusals, so following them repeats nothing; a few are enough while slots move. */
+const REDIRECTIONS_MAX = 5;
+
+/** Where a server listens. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** How a connection is made. */
+export interface ConnectionSettings {
+  readonly username?: string;
+  readonly password?: string;
+  readonly tls: boolean;
+  /** The number of the database. */
+  readonly database: number;
+}
+
+/** See the file's comment. */
+export interface Connection {
+  readonly isUsable: boolean;
+  /** The run id of the server process behind it; empty when that may change without notice. */
+  readonly server: string;
+  /** Commands given in one turn are sent in one piece, in their order. One that is still unsent when `signal` aborts is never sent. */
+  send(args: readonly string[], signal?: AbortSignal): Promise<unknown>;
+  /** Ends it, unless it belongs to the caller; calls in flight fail. */
+  drop(): void;
+}
+
+/** A client of the driver, made by the caller, or the `KeyvRedis` that holds one. */
+export type GivenClient = KeyvRedis<unknown> | ConstructorParameters<typeof KeyvRedis>[0];
+
+/** What is used of the driver's clients; their own types differ by module, script and version. */
+interface DriverClient {
+  readonly isOpen: boolean;
+  readonly isReady?: boolean;
+  on(event: string, listener: (...args: unknown[]) => void): unknown;
+  once(event: string, listener: () => void): unknown;
+  destroy(): unknown;
+  sendCommand(...args: unknown[]): Promise<unknown>;
+}
+
+/** Connects to one server. Errors: those of the driver. */
+export async function connectServer(address: Address, settings: ConnectionSettings, timeoutMs: number): Promise<Connection> {
+  const client = createClient({
+    ...credentials(settings),
+    database: settings.database,
+    disableOfflineQueue: true,
+    socket: { ...address, ...tlsOf(settings), connectTimeout: timeoutMs, reconnectStrategy: false },
+  });
+  const connection = new OwnConnection(client as unknown as DriverClient, (args, options) => client.sendCommand([...args], options));
+  // A call in flight keeps the process alive by its deadline; a connection that waits for calls does not.
+  client.unref();
+  await connection.open(new KeyvRedis(client), timeoutMs);
+  return await connection.greet(timeoutMs);
+}
+
+/** Connects to the node of a cluster that holds `firstKey`. Errors: those of the driver. */
+export async function connectCluster(
+  nodes: readonly Address[],
+  settings: ConnectionSettings,
+  { firstKey, timeoutMs }: { firstKey: string; timeoutMs: number },
+): Promise<Connection> {
+  const cluster = createCluster({
+    rootNodes: nodes.map((node) => ({ socket: { ...node, ...tlsOf(settings) } })),
+    defaults: {
+      ...credentials(settings),
+      disableOfflineQueue: true,
+      socket: { ...tlsOf(settings), connectTimeout: timeoutMs, reconnectStrategy: false },
+    },
+    minimizeConnections: true,
+    maxCommandRedirections: REDIRECTIONS_MAX,
+  });
+  const connection = new OwnConnection(cluster as unknown as DriverClient, (args, options) =>
+    cluster.sendCommand(firstKey, false, [...args], { ...options }),
+  );
+  await connection.open(new KeyvRedis(cluster), timeoutMs);
+  await connection.greet(timeoutMs);
+  // A redirection leads to another node without a new connection of ours.
+  connection.server = '';
+  return connection;
+}
+
+/** Uses a client that the caller made, of whichever kind, and never ends it. Errors: those of the driver. */
+export async function adoptClient(
+  given: GivenClient,
+  { firstKey, timeoutMs }: { firstKey: string; timeoutMs: number },
+): Promise<Connection> {
+  const keyv = given instanceof KeyvRedis || isKeyvRedis(given) ? given : new KeyvRedis<unknown>(given);
+  keyv.on('error', () => {});
+  const client = (await withDeadline(keyv.getClient(), timeoutMs)) as unknown as DriverClient;
+  const send = senderOf(client, firstKey);
+  const connection: Connection = {
+    server: '',
+    // Its own strategy reconnects it; whether a command can be sent is its to say.
+    get isUsable() {
+      return true;
+    },
+    send: async (args, signal) => await send(args, signal === undefined ? {} : { abortSignal: signal }),
+    drop: () => {},
+  };
+  await withDeadline(connection.send(['PING']), timeoutMs);
+  return connection;
+}
+
+type Sender = (args: readonly string[], options: { abortSignal?: AbortSignal }) => Promise<unknown>;
+
+/**
+ * **Invariants:**
+ * - `#failure` is set by the first trouble; from then on it is not usable, and the client is destroyed.
+ * - The client is destroyed at most once, and not before its socket is connected: the driver would leave that socket open.
+ */
+class OwnConnection implements Connection {
+  server = '';
+  readonly #client: DriverClient;
+  readonly #send: Sender;
+  #hasConnected = false;
+  #failure: Error | undefined;
+
+  constructor(client: DriverClient, send: Sender) {
+    this.#client = client;
+    this.#send = send;
+    client.once('connect', () => {
+      this.#hasConnected = true;
+    });
+    for (const event of ['error', 'end', 'node-error', 'node-disconnect']) client.on(event, (error) => this.#lose(error));
+  }
+
+  get isUsable(): boolean {
+    return this.#failure === undefined && this.#client.isOpen && this.#client.isReady !== false;
+  }
+
+  async open(keyv: KeyvRedis<unknown>, timeoutMs: number): Promise<void> {
+    keyv.on('error', () => {});
+    const timer = setTimeout(() => this.#lose(new Error(`no connection within ${timeoutMs} ms`)), timeoutMs);
+    timer.unref();
+    try {
+      await keyv.getClient();
+    } catch (error) {
+      // KeyvRedis replaces what went wrong with a sentence of its own.
+      throw this.#failure ?? error;
+    } finally {
+      clearTimeout(timer);
+    }
+    this.#hasConnected = true;
+    if (this.#failure !== undefined) {
+      this.#destroy();
+      throw this.#failure;
+    }
+  }
+
+  /** Learns who answers, and that it serves: a server that loads its data refuses `PING`. */
+  async greet(timeoutMs: number): Promise<this> {
+    try {
+      const [info] = await withDeadline(Promise.all([this.send(['INFO', 'server']), this.send(['PING'])]), timeoutMs);
+      this.server = /^run_id:(?<id>[0-9a-f]+)/m.exec(String(info))?.groups?.id ?? '';
+      return this;
+    } catch (error) {
+      this.drop();
+      throw error;
+    }
+  }
+
+  async send(args: readonly string[]): Promise<unknown> {
+    try {
+      return await this.#send(args, {});
+    } catch (error) {
+      // The driver rejects what was in flight with the fact that it was ended; why is what helps.
+      if (error instanceof Error && error.constructor.name === 'DisconnectsClientError') throw this.#failure ?? error;
+      throw error;
+    }
+  }
+
+  drop(): void {
+    this.#lose(new Error('the connection was given up'));
+  }
+
+  #lose(error: unknown): void {
+    const isFirst = this.#failure === undefined;
+    this.#failure ??= error instanceof Error ? plainCause(error) : new Error('the connection was closed');
+    if (isFirst && this.#hasConnected) this.#destroy();
+  }
+
+  #destroy(): void {
+    const { masters = [] } = this.#client as { masters?: readonly { client?: DriverClient }[] };
+    for (const client of [...masters.map((master) => master.client), this.#client]) {
+      try {
+        if (client?.isOpen === true) client.destroy();
+      } catch {
+        // A cluster's `destroy` throws at its first node that is closed already; each node was destroyed by itself before.
+      }
+    }
+  }
+}
+
+function senderOf(client: DriverClient, firstKey: string): Sender {
+  if ('getSentinelNode' in client) return (args, options) => client.sendCommand(false, [...args], options);
+  if ('nodeByAddress' in client) return (args, options) => client.sendCommand(firstKey, false, [...args], options);
+  return (args, options) => client.sendCommand([...args], options);
+}
+
+function isKeyvRedis(given: GivenClient): given is KeyvRedis<unknown> {
+  return typeof given === 'object' && given !== null && 'getClient' in given && typeof given.getClient === 'function';
+}
+
+function credentials({ username, password }: ConnectionSettings): { username?: string; password?: string } {
+  return { ...(username === undefined ? {} : { username }), ...(password === undefined ? {} : { password }) };
+}
+
+/** The driver's types know `tls` as one or the other only. */
+function tlsOf({ tls }: ConnectionSettings): { tls: true } | { tls: false } {
+  return tls ? { tls: true } : { tls: false };
+}

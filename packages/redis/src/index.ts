@@ -1,0 +1,5 @@
+export type { GivenClient } from './connection.js';
+export { FINDING_CODES, type FindingCode } from './findings.js';
+export { openBackend, openRedisBackend, type RedisBackend, type RedisBackendOptions } from './open-redis-backend.js';
+export type { RedisOptions } from './target.js';
+export { WentBackwardsError } from './trouble.js';

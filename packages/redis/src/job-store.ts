@@ -1,0 +1,265 @@
+/**
+ * The scripts, as calls: what a handle knows of its job's store, and the encoding of what is asked and answered.
+ *
+ * **Invariants:**
+ * - `#witness` only grows while it stands: it is what the store must still know.
+ * - Every call but `open` carries the witness as of its sending, and is answered only by a store that contains it.
+ */
+import { randomUUID } from 'node:crypto';
+import {
+  type CheckedCommit,
+  type CommitResult,
+  type Conflict,
+  HistoryGoneError,
+  LoopStateError,
+  OutcomeUnknownError,
+  type StateChange,
+  type StateRecord,
+} from '@loopstate/core';
+import type { Connection } from './connection.js';
+import type { Link } from './link.js';
+import { openRecord, sealValue } from './record-text.js';
+import { CHANGES, COMMIT, OPEN, READ, type Script } from './scripts.js';
+import { damaged, isUnknownScript, unavailable, WentBackwardsError } from './trouble.js';
+
+/** The format of what stands in Redis. */
+const FORMAT = 1;
+const TOMBSTONES_KEPT = 10_000;
+const TURNS_KEPT = 100;
+const READ_AT_ONCE = 1_000;
+const PAGE = { changes: 500, bytes: 8 * 1_024 * 1_024 } as const;
+const WITHOUT_LIMIT = 1_000_000_000;
+
+/** Options of a {@link JobStore}. */
+export interface JobStoreOptions {
+  /** Names the store in messages, without any secret. */
+  readonly where: string;
+  readonly job: string;
+  readonly access: 'read' | 'write';
+  /** How many replicas must have a synced commit before it is acknowledged. */
+  readonly wait: number;
+  /** How long they may take, in ms. */
+  readonly waitTimeoutMs: number;
+  /** Told of what is found while the store is open. */
+  readonly onTrouble: (error: LoopStateError) => void;
+}
+
+/** What has been seen of a store. */
+interface Witness {
+  readonly storeId: string;
+  revision: number;
+  turn: string;
+  server: string;
+}
+
+/** A page of changes. */
+export interface ChangesPage {
+  readonly changes: readonly StateChange[];
+  /** The revision of the store when the page was read. */
+  readonly revision: number;
+  readonly hasMore: boolean;
+}
+
+/** The four keys of a job; the first one stands for all where a cluster is asked. */
+export function keysOf(job: string): readonly [string, string, string, string] {
+  return [`loopstate:{${job}}:header`, `loopstate:{${job}}:records`, `loopstate:{${job}}:revisions`, `loopstate:{${job}}:tombstones`];
+}
+
+/** See the file's comment. Errors of every call: those of `Link#run`, `LOOPSTATE_WENT_BACKWARDS`, and `LOOPSTATE_FOREIGN` (damaged). */
+export class JobStore {
+  readonly #link: Link;
+  readonly #options: JobStoreOptions;
+  readonly #keys: readonly string[];
+  #witness: Witness = { storeId: '', revision: 0, turn: '', server: '' };
+
+  constructor(link: Link, options: JobStoreOptions) {
+    this.#link = link;
+    this.#options = options;
+    this.#keys = keysOf(options.job);
+  }
+
+  /** Takes the store as it is now, or makes it. Errors: `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_UNAVAILABLE` (there is none, and it is only read). */
+  async open(timeoutMs?: number): Promise<void> {
+    const { access, where } = this.#options;
+    const reply = await this.#link.run(
+      (connection, signal) => this.#evaluate(connection, OPEN, [`${FORMAT}`, randomUUID(), access, connection.server], signal),
+      { isWrite: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+    );
+    const [status, ...rest] = textsOf(reply);
+    if (status === 'MISSING') throw unavailable(`${where} does not exist yet: a run makes it.`);
+    if (status === 'NEWER') throw newerFormat(where, rest[0] ?? '');
+    if (status === 'DAMAGED') throw this.#told(damaged(where, ''));
+    const [storeId, revision, turn, server] = rest;
+    if (status !== 'OK' || storeId === undefined || turn === undefined || server === undefined) throw unreadable(where);
+    this.#witness = { storeId, revision: Number(revision), turn, server };
+  }
+
+  /** The records of `keys`, in their order. */
+  async read(keys: readonly string[]): Promise<(StateRecord | undefined)[]> {
+    const reply = await this.#ask(READ, [`${READ_AT_ONCE}`, ...keys]);
+    return keys.map((key, index) => this.#open(key, String(reply[index + 1])));
+  }
+
+  /** Judges and applies commits, one after another, in one call; each has an answer, or an error, of its own. */
+  async commit(commits: readonly CheckedCommit[]): Promise<(CommitResult | LoopStateError)[]> {
+    const { wait, waitTimeoutMs, where } = this.#options;
+    const mustWait = wait > 0 && commits.some((commit) => commit.durability === 'synced');
+    const witness = this.#witness;
+    const args = [mustWait ? '1' : '0', `${TOMBSTONES_KEPT}`, `${TURNS_KEPT}`, `${commits.length}`, ...commits.flatMap(encodeCommit)];
+    let acks = 0;
+    const reply = await this.#link.run(
+      async (connection, signal) => {
+        const evaluated = this.#evaluate(connection, COMMIT, [...witnessArgs(witness, connection), ...args], signal, async () => {
+          if (mustWait) acks = Number(await connection.send(['WAIT', `${wait}`, `${waitTimeoutMs}`], signal));
+        });
+        return this.#accepted(await evaluated, witness);
+      },
+      { isWrite: true },
+    );
+    if (reply.length !== commits.length + 1) throw new OutcomeUnknownError(`${where} gave an answer that cannot be read.`);
+    return commits.map((commit, index) => {
+      // A refusal too: what it saw must be as safe as what it is compared with, an earlier sending of the same commit for one.
+      if (commit.durability === 'synced' && acks < wait) return tooFewReplicas(where, { acks, wait });
+      return this.#resultOf(reply[index + 1]);
+    });
+  }
+
+  /**
+   * What changed after `after`. `known`: the revision from which on the reader must learn of every deletion, if there is one. The last
+   * page is as long as it must be. Errors: `LOOPSTATE_HISTORY_GONE` also.
+   */
+  async changes(after: number, { known, isLast }: { known: number | undefined; isLast: boolean }): Promise<ChangesPage> {
+    const most = isLast ? WITHOUT_LIMIT : PAGE.changes;
+    const [revision, more, ...rest] = await this.#ask(CHANGES, [`${after}`, `${known ?? -1}`, `${most}`, `${PAGE.bytes}`]);
+    const changes: StateChange[] = [];
+    for (let at = 0; at < rest.length; at += 3) {
+      const [key, stamp, stored] = [String(rest[at]), Number(rest[at + 1]), String(rest[at + 2])];
+      const record = this.#open(key, stored);
+      changes.push(record === undefined ? { key, revision: stamp } : { key, revision: stamp, record });
+    }
+    return { changes, revision: Number(revision), hasMore: more === '1' };
+  }
+
+  /** A call that changes nothing; the answer from the revision of the store on. */
+  async #ask(script: Script, args: readonly string[]): Promise<unknown[]> {
+    const witness = this.#witness;
+    return await this.#link.run(
+      async (connection, signal) => {
+        const reply = await this.#evaluate(connection, script, [...witnessArgs(witness, connection), ...args], signal);
+        return this.#accepted(reply, witness);
+      },
+      { isWrite: false },
+    );
+  }
+
+  /** Runs a script by its name, and by its text where it isn't known; `then` follows it at once on the same connection. */
+  async #evaluate(
+    connection: Connection,
+    { sha, text }: Script,
+    args: readonly string[],
+    signal: AbortSignal,
+    then?: () => Promise<void>,
+  ): Promise<unknown> {
+    const rest = [`${this.#keys.length}`, ...this.#keys, ...args];
+    const sendBoth = async (command: string, script: string): Promise<unknown> => {
+      const [reply] = await Promise.all([connection.send([command, script, ...rest], signal), then?.()]);
+      return reply;
+    };
+    try {
+      return await sendBoth('EVALSHA', sha);
+    } catch (error) {
+      // A definite refusal: the server was restarted, or its scripts were flushed.
+      if (!isUnknownScript(error)) throw error;
+      return await sendBoth('EVAL', text);
+    }
+  }
+
+  /** The answer from the revision of the store on; what the store refused is thrown. */
+  #accepted(reply: unknown, witness: Witness): unknown[] {
+    if (!Array.isArray(reply)) throw new Error('an answer that cannot be read');
+    const [status, one, two, revision] = reply as unknown[];
+    if (status === 'BACKWARDS') throw this.#told(this.#backwards(String(one), Number(two)));
+    if (status === 'DAMAGED') throw this.#told(damaged(this.#options.where, String(one)));
+    if (status === 'FORGOTTEN') throw new HistoryGoneError(Number(one));
+    if (status !== 'OK' || typeof one !== 'string' || typeof two !== 'string' || typeof revision !== 'string')
+      throw new Error('an answer that cannot be read');
+    // Answers of one connection come in order, but a late one of an earlier connection must not turn the witness back.
+    if (Number(one) >= Number(witness.turn)) {
+      witness.turn = one;
+      witness.server = two;
+    }
+    witness.revision = Math.max(witness.revision, Number(revision));
+    return reply.slice(3);
+  }
+
+  #resultOf(answer: unknown): CommitResult | LoopStateError {
+    if (typeof answer === 'number') return { ok: true, revision: answer };
+    if (!Array.isArray(answer)) return new OutcomeUnknownError(`${this.#options.where} gave an answer that cannot be read.`);
+    const conflicts: Conflict[] = [];
+    try {
+      for (let at = 0; at < answer.length; at += 2) {
+        const key = String(answer[at]);
+        const record = this.#open(key, String(answer[at + 1]));
+        conflicts.push(record === undefined ? { key } : { key, record });
+      }
+    } catch (error) {
+      if (error instanceof LoopStateError) return error;
+      throw error;
+    }
+    return { ok: false, conflicts };
+  }
+
+  #open(key: string, stored: string): StateRecord | undefined {
+    if (stored === '') return undefined;
+    const record = openRecord(key, stored);
+    if (record === undefined) throw this.#told(damaged(this.#options.where, key));
+    return record;
+  }
+
+  #backwards(storeId: string, revision: number): LoopStateError {
+    const { where } = this.#options;
+    const what =
+      storeId === '' ? 'is empty' : storeId === this.#witness.storeId ? 'lost commits that were acknowledged' : 'is another store';
+    return new WentBackwardsError(`${where} ${what}: it stands at revision ${revision}, and ${this.#witness.revision} was seen.`, {
+      storeId: storeId === '' ? undefined : storeId,
+      revision,
+      acceptStore: () => this.open(),
+    });
+  }
+
+  #told(error: LoopStateError): LoopStateError {
+    this.#options.onTrouble(error);
+    return error;
+  }
+}
+
+function witnessArgs({ storeId, revision, turn, server }: Witness, connection: Connection): string[] {
+  return [storeId, `${revision}`, turn, server, connection.server];
+}
+
+function encodeCommit({ checks, puts, deletes }: CheckedCommit): string[] {
+  const args = [`${checks.length}`, `${puts.length}`, `${deletes.length}`];
+  for (const { key, revision } of checks) args.push(key, `${revision}`);
+  for (const { key, text } of puts) args.push(key, sealValue(key, text));
+  args.push(...deletes);
+  return args;
+}
+
+function textsOf(reply: unknown): string[] {
+  return Array.isArray(reply) ? reply.map(String) : [];
+}
+
+function newerFormat(where: string, format: string): LoopStateError {
+  return new LoopStateError(
+    'LOOPSTATE_NEWER_FORMAT',
+    `${where} was written by a newer loopstate (format ${format}): update @loopstate/redis.`,
+  );
+}
+
+function tooFewReplicas(where: string, { acks, wait }: { acks: number; wait: number }): LoopStateError {
+  return new OutcomeUnknownError(`${where} has the commit, but only ${acks} of ${wait} replicas had it in time.`);
+}
+
+function unreadable(where: string): LoopStateError {
+  return unavailable(`${where} gave an answer that cannot be read.`);
+}
