@@ -20,6 +20,8 @@ const PACKAGES: Readonly<Record<string, string>> = {
   sqlite: '@loopstate/sqlite',
   redis: '@loopstate/redis',
   rediss: '@loopstate/redis',
+  'redis+sentinel': '@loopstate/redis',
+  'redis+cluster': '@loopstate/redis',
 };
 
 /** Two letters or more: `C:\state.json` is a path. */

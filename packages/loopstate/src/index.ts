@@ -3,6 +3,6 @@
  */
 export * from '@loopstate/core';
 export { FINDING_CODES, type FileBackend, type FileBackendOptions, type FindingCode, openFileBackend } from '@loopstate/file';
-export type { Access } from './backend-url.js';
+export { type Access, openBackend } from './backend-url.js';
 // These two stand before the ones of `@loopstate/core`, which know nothing of URLs.
 export { LoopState, type LoopStateOptions, type StateTarget } from './loop-state.js';
