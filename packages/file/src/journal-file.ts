@@ -109,6 +109,11 @@ export class JournalFile {
     } else this.#unsynced.push(lines);
   }
 
+  /** Makes all lines durable that were only written: a later journal must not outlive them. */
+  async settle(): Promise<void> {
+    if (this.#unsynced.length > 0) await this.append(Buffer.alloc(0), { synced: true });
+  }
+
   close(): Promise<void> {
     return this.#file.close();
   }

@@ -280,7 +280,7 @@ export class FileStore {
       await this.#beginJournal();
     } catch (error) {
       this.#reportFailedCompaction(error);
-      if (error instanceof JournalInDoubtError) await this.startAnew();
+      if (!this.#hasGoodJournal()) await this.startAnew();
       return;
     }
     this.#compacting = this.#writeSnapshot({ closed: false })
@@ -298,6 +298,7 @@ export class FileStore {
     // Who may read the state may read its journal; the owner must be able to write it.
     const like = stamp === undefined ? undefined : { ...stamp, mode: stamp.mode | 0o600 };
     const old = this.#journal;
+    if (old !== undefined && !old.hasFailed) await old.settle();
     try {
       this.#journal = await JournalFile.create(disk, names, header, { temporary: temporary(), like });
     } catch (error) {

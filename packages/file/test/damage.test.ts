@@ -19,6 +19,7 @@ interface Made {
   readonly files: Files;
   /** Every value that was ever put, by key and revision. */
   readonly puts: ReadonlyMap<string, Json>;
+  readonly highestRevision: number;
   /** What stands in the end. */
   readonly standing: ReadonlyMap<string, { readonly revision: number; readonly value: Json }>;
 }
@@ -28,6 +29,7 @@ async function make(ending: 'closed' | 'killed'): Promise<Made> {
   const disk = new ModelledDisk();
   const puts = new Map<string, Json>();
   const standing = new Map<string, { revision: number; value: Json }>();
+  let highestRevision = 0;
   let backend = await open(disk);
   for (let round = 0; round < 13; round++) {
     if (round === 9 && ending === 'closed') {
@@ -38,13 +40,14 @@ async function make(ending: 'closed' | 'killed'): Promise<Made> {
     const gone = round % 4 === 3 ? [`item/${(round - 2) % 7}`] : [];
     const result = await backend.commit({ puts: [put], deletes: gone });
     if (!result.ok) throw new Error('no conflict was expected');
+    highestRevision = result.revision;
     puts.set(`${put.key}@${result.revision}`, put.value);
     standing.set(put.key, { revision: result.revision, value: put.value });
     for (const key of gone) standing.delete(key);
   }
   if (ending === 'closed') await backend.close();
   else await new Promise((resolve) => setTimeout(resolve, 5)); // A compaction beside may be under way.
-  return { files: disk.files(), puts, standing };
+  return { files: disk.files(), puts, standing, highestRevision };
 }
 
 interface Damage {
@@ -186,6 +189,8 @@ async function judge(made: Made, { label, files, touched }: Damage): Promise<boo
       `${label}: ${keptAs}`,
     ).to.equal(true);
   }
+  const next = await backend.commit({ puts: [{ key: 'next', value: null }] });
+  expect(next.ok && next.revision, `${label}: commit/one-revision`).to.be.greaterThan(made.highestRevision);
   await backend.close();
   const healed = await open(disk);
   expect(healed.recovery, `${label}, reopened`).to.deep.equal([]);

@@ -20,6 +20,8 @@ interface Outcome {
   readonly ledger: Ledger;
   /** What rejected; all of it errors of ours. */
   readonly errors: Error[];
+  /** What a kill would have left before the last close. */
+  readonly killed: ModelledDisk;
 }
 
 /** Opens, commits, reopens and closes; goes on after trouble as a loop would. */
@@ -35,6 +37,7 @@ async function run(disk: ModelledDisk): Promise<Outcome> {
       return undefined;
     }
   };
+  let killed = disk;
   for (let session = 0; session < 2; session++) {
     const backend = (await attempt(() => open(disk))) ?? (await open(disk));
     for (let round = 0; round < 8; round++) {
@@ -42,12 +45,14 @@ async function run(disk: ModelledDisk): Promise<Outcome> {
       const durability = round % 4 === 1 ? 'written' : 'synced';
       await attempt(() => ledger.commit(backend, { puts: [put], durability }, () => disk.calls));
     }
+    killed = ModelledDisk.holding(disk.files());
     await attempt(() => backend.close());
   }
-  return { ledger, errors };
+  return { ledger, errors, killed };
 }
 
-async function expectAllWell(disk: ModelledDisk, { ledger }: Outcome, label: string): Promise<void> {
+async function expectAllWell(disk: ModelledDisk, { ledger, killed }: Outcome, label: string): Promise<void> {
+  expect(await ledger.judge(await open(killed)), `${label}, killed`).to.deep.equal([]);
   disk.fault = undefined;
   const backend = await open(disk);
   expect(await ledger.judge(backend), label).to.deep.equal([]);
@@ -132,6 +137,44 @@ describe('file: errors of the disk', () => {
     expect(result.ok && result.revision).to.be.greaterThan(2);
     expect([...disk.files().keys()].filter((name) => name.endsWith('.journal'))).not.to.deep.equal(before);
     expect((await backend.read(['a', 'b'])).map((record) => record?.value)).to.deep.equal([1, 3]);
+  });
+
+  it('commit/three-answers: after a failed write nothing is acknowledged before a snapshot stands', async () => {
+    const disk = new ModelledDisk();
+    const backend = await open(disk);
+    await backend.commit({ puts: [{ key: 'a', value: 1 }], durability: 'written' });
+    disk.fault = failWrites('EIO');
+    await rejection(backend.commit({ puts: [{ key: 'b', value: 1 }] }));
+    // The new journal can be made, its snapshot cannot be put in place.
+    disk.fault = ({ name, path }) => (name === 'rename' && path.endsWith('state.json') ? systemError('EIO', path) : undefined);
+    for (let times = 0; times < 3; times++) {
+      const refused = await rejection(backend.commit({ puts: [{ key: 'c', value: times }] }));
+      expect(isLoopStateError(refused, 'LOOPSTATE_UNAVAILABLE')).to.equal(true);
+    }
+    disk.fault = undefined;
+    await backend.commit({ puts: [{ key: 'c', value: 3 }] });
+    const reopened = await open(ModelledDisk.holding(disk.files()));
+    expect((await reopened.read(['a', 'c'])).map((record) => record?.value)).to.deep.equal([1, 3]);
+  });
+
+  it('commit/check-now: what a failed write left on the disk never comes back under later commits', async () => {
+    const disk = new ModelledDisk();
+    const backend = await open(disk);
+    await backend.commit({ puts: [{ key: 'a', value: 1 }] });
+    // The line is written, but its sync fails.
+    disk.fault = ({ name, path }) => (name === 'syncOfWrite' ? systemError('EIO', path) : undefined);
+    await rejection(backend.commit({ puts: [{ key: 'a', value: 2 }] }));
+    disk.fault = undefined;
+    const judged = await backend.commit({ checks: [{ key: 'a', revision: 1 }], puts: [{ key: 'b', value: 1 }] });
+    expect(judged.ok).to.equal(true);
+    const files = disk.files();
+    expect(
+      [...files.values()].some((bytes) => bytes.includes('[["a",2]]')),
+      'the line is there',
+    ).to.equal(true);
+    files.set('state.json', Buffer.from('spoilt'));
+    const reopened = await open(ModelledDisk.holding(files));
+    expect((await reopened.read(['a', 'b'])).map((record) => record?.value)).to.deep.equal([1, 1]);
   });
 
   it('commit/three-answers: a refused check in a group whose write failed had no effect, and says so', async () => {

@@ -15,6 +15,8 @@ interface Attempt {
 /** A history of commits, each marked by a value that no other commit writes. */
 export class Ledger {
   readonly #attempts: Attempt[] = [];
+  /** Resolved with less than a sync: promised only once a later synced commit is. */
+  #written: (() => void)[] = [];
   #marks = 0;
 
   /** A value that tells which commit wrote it. */
@@ -27,7 +29,12 @@ export class Ledger {
     const attempt: Attempt = { puts: new Map(commit.puts?.map(({ key, value }) => [key, value])), deletes: commit.deletes ?? [] };
     this.#attempts.push(attempt);
     const result = await backend.commit(commit);
-    if (result.ok) Object.assign(attempt, { ackedAt: clock(), revision: result.revision });
+    if (!result.ok) return result;
+    const acknowledge = () => void Object.assign(attempt, { ackedAt: clock(), revision: result.revision });
+    if (commit.durability === 'written') this.#written.push(acknowledge);
+    else {
+      for (const earlier of [...this.#written.splice(0), acknowledge]) earlier();
+    }
     return result;
   }
 
