@@ -13,13 +13,20 @@ import { unlinkIfPresent, writeAll } from './disk.js';
 import { encodeJournalHeader, type JournalHeader } from './journal.js';
 import type { StoreNames } from './names.js';
 
-const SPACE_BYTES_MIN = 64 * 1_024;
 const SPACE_BYTES_MAX = 1_024 * 1_024;
 /** How much may wait for a synced write; then the next write is one. */
 const UNSYNCED_BYTES_MAX = 256 * 1_024;
 
 /** A journal may exist from here on; whoever holds an older one must not go on in it. */
 export class JournalInDoubtError extends Error {}
+
+/** Where a journal goes on. */
+interface JournalPlace {
+  readonly endBytes: number;
+  readonly sizeBytes: number;
+  /** The space that it is given at first; later it is about doubled each time. */
+  readonly spaceBytes: number;
+}
 
 /** See the invariants above. */
 export class JournalFile {
@@ -28,15 +35,17 @@ export class JournalFile {
   #endBytes: number;
   #syncedBytes: number;
   #sizeBytes: number;
+  readonly #spaceBytes: number;
   #unsynced: Buffer[] = [];
   #hasFailed = false;
 
-  private constructor(file: DiskFile, generation: number, place: { endBytes: number; sizeBytes: number }) {
+  private constructor(file: DiskFile, generation: number, place: JournalPlace) {
     this.#file = file;
     this.generation = generation;
     this.#endBytes = place.endBytes;
     this.#syncedBytes = place.endBytes;
     this.#sizeBytes = place.sizeBytes;
+    this.#spaceBytes = place.spaceBytes;
   }
 
   /**
@@ -44,10 +53,15 @@ export class JournalFile {
    *
    * Errors: {@link JournalInDoubtError} when it may exist all the same; any system error when it does not.
    */
-  static async create(disk: Disk, names: StoreNames, header: JournalHeader, options: { temporary: string; like: FileStamp | undefined }) {
-    const { temporary, like } = options;
+  static async create(
+    disk: Disk,
+    names: StoreNames,
+    header: JournalHeader,
+    options: { temporary: string; like: FileStamp | undefined; spaceBytes: number },
+  ) {
+    const { temporary, like, spaceBytes } = options;
     const first = Buffer.from(encodeJournalHeader(header));
-    const bytes = Buffer.alloc(SPACE_BYTES_MIN);
+    const bytes = Buffer.alloc(first.length + spaceBytes);
     first.copy(bytes);
     try {
       await writeNewFile(disk, temporary, async (file) => {
@@ -62,18 +76,14 @@ export class JournalFile {
     try {
       await disk.rename(temporary, path);
       await disk.syncDirectory(names.directory);
-      return new JournalFile(await disk.openFile(path), header.generation, { endBytes: first.length, sizeBytes: bytes.length });
+      return new JournalFile(await disk.openFile(path), header.generation, { endBytes: first.length, sizeBytes: bytes.length, spaceBytes });
     } catch (error) {
       throw new JournalInDoubtError('The new journal may exist or not.', { cause: error });
     }
   }
 
   /** Goes on in the journal of a store that was closed. */
-  static async resume(
-    disk: Disk,
-    names: StoreNames,
-    place: { generation: number; endBytes: number; sizeBytes: number },
-  ): Promise<JournalFile> {
+  static async resume(disk: Disk, names: StoreNames, place: JournalPlace & { generation: number }): Promise<JournalFile> {
     return new JournalFile(await disk.openFile(names.journal(place.generation)), place.generation, place);
   }
 
@@ -93,7 +103,8 @@ export class JournalFile {
     const pieces = isSynced ? [...this.#unsynced, lines] : [lines];
     const endBytes = this.#endBytes + lines.length;
     // One byte of space must remain.
-    const sizeBytes = endBytes < this.#sizeBytes ? this.#sizeBytes : endBytes + nextSpaceBytes(endBytes);
+    const sizeBytes =
+      endBytes < this.#sizeBytes ? this.#sizeBytes : endBytes + Math.min(SPACE_BYTES_MAX, Math.max(this.#spaceBytes, endBytes));
     if (sizeBytes > this.#sizeBytes) pieces.push(Buffer.alloc(sizeBytes - endBytes));
     try {
       await writeAll(this.#file, pieces.length === 1 ? lines : Buffer.concat(pieces), start, { synced: isSynced });
@@ -129,8 +140,4 @@ export async function writeNewFile(disk: Disk, path: string, fill: (file: DiskFi
   } finally {
     await file.close();
   }
-}
-
-function nextSpaceBytes(endBytes: number): number {
-  return Math.min(SPACE_BYTES_MAX, Math.max(SPACE_BYTES_MIN, endBytes));
 }

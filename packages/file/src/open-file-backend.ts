@@ -27,6 +27,7 @@ import { closed, unavailable } from './trouble.js';
 
 const CHANGES_AT_ONCE = 500;
 const COMPACT_AT_BYTES = 256 * 1_024;
+const JOURNAL_SPACE_BYTES = 64 * 1_024;
 
 /** Options of {@link openFileBackend}. */
 export interface FileBackendOptions {
@@ -45,6 +46,8 @@ export interface FileBackendOptions {
   readonly lock?: Lock;
   /** For tests: compaction starts when the journal has more bytes than this, and than the snapshot. Default: 256 KiB. */
   readonly compactAtBytes?: number;
+  /** For tests: the space that a journal is given at first. Default: 64 KiB. */
+  readonly journalSpaceBytes?: number;
   /** For tests: the time of commits and reports, in ms since the epoch. */
   readonly now?: () => number;
 }
@@ -73,6 +76,7 @@ export async function openFileBackend(path: string, options: FileBackendOptions 
     importOldFormat: options.importOldFormat ?? recordsFromOldFormat,
     now: options.now ?? Date.now,
     compactAtBytes: options.compactAtBytes ?? COMPACT_AT_BYTES,
+    journalSpaceBytes: options.journalSpaceBytes ?? JOURNAL_SPACE_BYTES,
   };
   try {
     const names = new StoreNames(await resolveStatePath(surroundings.disk, path));

@@ -21,6 +21,8 @@ export interface Surroundings {
   readonly now: () => number;
   /** Compaction starts when the journal has outgrown the snapshot, and this. */
   readonly compactAtBytes: number;
+  /** The space that a journal is given at first. */
+  readonly journalSpaceBytes: number;
 }
 
 /** A store that is open, with its lock. */
@@ -63,7 +65,7 @@ export async function recover(
 }
 
 async function openLocked(names: StoreNames, surroundings: Surroundings, held: HeldLock): Promise<OpenStore> {
-  const { disk, now, compactAtBytes } = surroundings;
+  const { disk, now, compactAtBytes, journalSpaceBytes } = surroundings;
   for (const path of names.temporariesAmong(await disk.list(names.directory))) await unlinkIfPresent(disk, path);
   const { recovered, stamp } = await recover(names, surroundings);
   const temporary = () => names.temporary(randomBytes(8).toString('hex'));
@@ -74,7 +76,7 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     { known, generation: stateGeneration, previousGeneration },
   );
   const findings = await putAside(names, recovered, snapshots);
-  const journal = resume === undefined ? undefined : await JournalFile.resume(disk, names, resume);
+  const journal = resume === undefined ? undefined : await JournalFile.resume(disk, names, { ...resume, spaceBytes: journalSpaceBytes });
   const store = new FileStore({
     ...recovered,
     // What was found does not lead to the first new generation: the one named as its predecessor never existed.
@@ -87,6 +89,7 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     temporary,
     now,
     compactAtBytes,
+    journalSpaceBytes,
     findings,
     ...(journal === undefined ? {} : { journal }),
   });

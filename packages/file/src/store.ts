@@ -46,6 +46,8 @@ export interface StoreParts {
   readonly now: () => number;
   /** Compaction starts when the journal has outgrown the snapshot, and this. */
   readonly compactAtBytes: number;
+  /** The space that a journal is given at first. */
+  readonly journalSpaceBytes: number;
   readonly revision: number;
   readonly applied: number;
   /** The largest generation in use. */
@@ -291,7 +293,7 @@ export class FileStore {
   }
 
   async #beginJournal(after = this.#lineage): Promise<void> {
-    const { disk, names, store, temporary } = this.#parts;
+    const { disk, names, store, temporary, journalSpaceBytes: spaceBytes } = this.#parts;
     const generation = this.#generation + 1;
     const header = { store, generation, since: this.#applied, after };
     const stamp = await disk.stamp(names.state);
@@ -300,7 +302,7 @@ export class FileStore {
     const old = this.#journal;
     if (old !== undefined && !old.hasFailed) await old.settle();
     try {
-      this.#journal = await JournalFile.create(disk, names, header, { temporary: temporary(), like });
+      this.#journal = await JournalFile.create(disk, names, header, { temporary: temporary(), like, spaceBytes });
     } catch (error) {
       if (error instanceof JournalInDoubtError) {
         // What is appended to the old one from here on might be taken for never acknowledged.

@@ -12,7 +12,7 @@ type Files = ReadonlyMap<string, Buffer>;
 
 function open(disk: ModelledDisk, compactAtBytes = 500): Promise<FileBackend> {
   forgetOpenStores();
-  return openFileBackend(disk.statePath, { disk, lock: noLock, compactAtBytes });
+  return openFileBackend(disk.statePath, { disk, lock: noLock, compactAtBytes, journalSpaceBytes: 300 });
 }
 
 interface Made {

