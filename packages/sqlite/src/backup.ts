@@ -1,0 +1,113 @@
+/**
+ * The copy of a database, `state.db.backup`: written at intervals while commits go on, and by the last who closes the database.
+ *
+ * **Invariants:**
+ * - A copy replaces the one before only when every record of it was found sound and it is durable.
+ * - This process writes at most one copy at a time; the intervals grow with what a copy costs.
+ */
+import fs from 'node:fs/promises';
+import { numberOf, withAttached } from './connection.js';
+import { verifyRecords } from './inspection.js';
+import type { StoreNames } from './names.js';
+import { publish, statIfPresent } from './place.js';
+import { TABLE } from './records.js';
+import { hasCode } from './trouble.js';
+
+const COMMITS_MIN = 256;
+const INTERVAL_MS = 60_000;
+/** Copying takes at most this part of the time. */
+const SHARE_OF_TIME = 1 / 20;
+
+/** See the invariants above. */
+export class BackupKeeper {
+  readonly #names: StoreNames;
+  readonly #onFailure: (error: unknown) => void;
+  #commits = 0;
+  #notBefore = 0;
+  #running: Promise<void> | undefined;
+
+  constructor(names: StoreNames, onFailure: (error: unknown) => void) {
+    this.#names = names;
+    this.#onFailure = onFailure;
+  }
+
+  /** Takes note of commits; when enough have come, and no other process was faster, begins a copy. Never throws. */
+  note(commits: number): void {
+    this.#commits += commits;
+    if (this.#running !== undefined || this.#commits < COMMITS_MIN || performance.now() < this.#notBefore) return;
+    this.#running = this.#write().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  /** Resolves when no copy is being written. */
+  async settle(): Promise<void> {
+    await this.#running;
+  }
+
+  async #write(): Promise<void> {
+    const begun = performance.now();
+    try {
+      const age = await ageOf(this.#names.backup);
+      if (age !== undefined && age < INTERVAL_MS) {
+        this.#notBefore = begun + INTERVAL_MS - age;
+        return;
+      }
+      // The others see by its time that someone is at it.
+      if (age !== undefined) await fs.utimes(this.#names.backup, new Date(), new Date());
+      await writeBackup(this.#names);
+      this.#commits = 0;
+    } catch (error) {
+      this.#onFailure(error);
+    }
+    const tookMs = performance.now() - begun;
+    this.#notBefore = performance.now() + Math.max(INTERVAL_MS, tookMs / SHARE_OF_TIME);
+  }
+}
+
+/** Writes a copy of the database as it is now. Errors: `DamagedError`, those of SQLite, any system error; then the old copy stays. */
+export async function writeBackup(names: StoreNames): Promise<void> {
+  const temporary = names.temporary();
+  try {
+    // Beside the connection that commits: a reader is in nobody's way.
+    await withAttached(names.database, 'store', (connection) => connection.query('VACUUM store INTO ?', [temporary]));
+    await finishBackup(names, temporary);
+  } catch (error) {
+    await fs.rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** Makes a finished `VACUUM INTO` the copy. Errors: as {@link writeBackup}. */
+export async function finishBackup(names: StoreNames, temporary: string): Promise<void> {
+  await withAttached(temporary, 'store', verifyRecords);
+  const { mode } = await fs.stat((await statIfPresent(names.database)) === undefined ? temporary : names.database);
+  await fs.chmod(temporary, mode & 0o777);
+  await publish(temporary, names.backup);
+}
+
+/** True if the database holds commits that its copy does not. */
+export async function isBackupBehind(names: StoreNames): Promise<boolean> {
+  const own = await revisionsOf(names.database);
+  return own > 0 && own !== (await revisionsOf(names.backup).catch(() => -1));
+}
+
+/** The sum of the last revisions of all jobs: it moves with every commit. 0: there is no such file. */
+async function revisionsOf(path: string): Promise<number> {
+  if ((await statIfPresent(path)) === undefined) return 0;
+  return await withAttached(path, 'store', async (connection) => {
+    const [row] = await connection.query(
+      `SELECT coalesce(sum((SELECT max(revision) FROM ${TABLE} AS r WHERE r.job = h.job)), 0) AS total FROM ${TABLE} AS h WHERE key = '' AND job <> ''`,
+    );
+    return numberOf(row ?? {}, 'total');
+  });
+}
+
+async function ageOf(path: string): Promise<number | undefined> {
+  try {
+    return Date.now() - (await fs.stat(path)).mtimeMs;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}

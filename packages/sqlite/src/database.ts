@@ -1,0 +1,282 @@
+/**
+ * One job of an open database.
+ *
+ * **Invariants:**
+ * - Statements of one turn are not mixed with others: a read never sees what a group has not committed.
+ * - Commits are judged in the order they came; those that come while a group is on its way form the next.
+ * - A commit resolves after the statement, or the COMMIT, that carries it has returned: with `synchronous=FULL` it is synced then.
+ * - A statement that may have had an effect is never sent again.
+ */
+import { applyCommit, type CheckedCommit, type CommitResult, LoopStateError, type MemoryEntry, type StateRecord } from '@loopstate/core';
+import { numberOf, rollBack, type SqlConnection, whenFree } from './connection.js';
+import { escapeKey, type JobHeader, parseJobHeader, type StoredRow, TABLE, toRecord, toStoredRow, unescapeKey } from './records.js';
+import { addWrites, commitStatement, joinCommits, type Statement, type Write } from './statements.js';
+import { sweepDeletions } from './sweeping.js';
+import { commitFailed, hasCode, unavailable } from './trouble.js';
+import { inWriteTurn } from './write-turns.js';
+
+const GROUP_COMMITS_MAX = 1_000;
+const GROUP_BYTES_MAX = 8 * 1_024 * 1_024;
+const COLUMNS = 'job, key, value, revision, at, sum';
+
+/** What a database is opened with. */
+export interface DatabaseParts {
+  readonly path: string;
+  /** With the file attached as `store`; used by nobody else. */
+  readonly connection: SqlConnection;
+  readonly job: string;
+  /** How long a call waits for other processes before it is refused. */
+  readonly busyTimeoutMs: number;
+  /** How many of the newest deletions stay known, and after how many of our own the older ones are swept. */
+  readonly deletionsKept: number;
+  /** Ms since the epoch. */
+  readonly now: () => number;
+  /** Called before a group is written; what it throws rejects the group, which then had no effect. */
+  readonly beforeWriting: () => Promise<void>;
+  /** Told how many commits a group has made. */
+  readonly onCommitted: (commits: number) => void;
+}
+
+/** A part of the changes of a job, as of one moment. */
+export interface Page {
+  readonly rows: readonly StoredRow[];
+  readonly header: JobHeader;
+}
+
+/** What a page begins after: a key as stored, within a revision; no key sorts before ''. */
+export interface PageStart {
+  readonly revision: number;
+  readonly key: string;
+}
+
+interface Waiting {
+  readonly commit: CheckedCommit;
+  readonly resolve: (result: CommitResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** See the invariants above. */
+export class Database {
+  readonly #parts: DatabaseParts;
+  #turn: Promise<unknown> = Promise.resolve();
+  #queue: Waiting[] = [];
+  #flushing: Promise<void> | undefined;
+  #deletions = 0;
+
+  constructor(parts: DatabaseParts) {
+    this.#parts = parts;
+  }
+
+  /** Errors: `LOOPSTATE_UNAVAILABLE`. */
+  read(keys: readonly string[]): Promise<(StateRecord | undefined)[]> {
+    return this.#inTurn(async () => {
+      const records = new Map((await this.#rowsOf(keys)).map((row) => [row.key, row]));
+      return keys.map((key) => {
+        const row = records.get(escapeKey(key));
+        return row === undefined ? undefined : toRecord(row);
+      });
+    });
+  }
+
+  /** Errors: as `StateBackend.commit`. */
+  commit(commit: CheckedCommit): Promise<CommitResult> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ commit, resolve, reject });
+      this.#flushing ??= this.#flushAll();
+    });
+  }
+
+  /** The last revision of the job. Errors: `LOOPSTATE_UNAVAILABLE`. */
+  last(): Promise<number> {
+    return this.#inTurn(() => this.#lastRevision());
+  }
+
+  /** What was put or deleted after `start`, in the order of revisions, at most `limit` rows of it. Errors: `LOOPSTATE_UNAVAILABLE`. */
+  page(start: PageStart, limit: number | 'all'): Promise<Page> {
+    return this.#inTurn(async () => {
+      // One statement: the header must be of the moment of the rows.
+      const rows = await this.#query(
+        `SELECT ${COLUMNS} FROM ${TABLE} WHERE job = ?1 AND key = '' UNION ALL
+         SELECT * FROM (SELECT ${COLUMNS} FROM ${TABLE} WHERE job = ?1 AND (revision, key) > (?2, ?3) AND key <> ''
+           ORDER BY revision, key LIMIT ?4)`,
+        [this.#parts.job, start.revision, start.key, limit === 'all' ? -1 : limit],
+      );
+      const stored = rows.map(toStoredRow);
+      const header = stored.find(({ key }) => key === '');
+      if (header?.value == null) throw this.#jobGone();
+      return { rows: stored.filter(({ key }) => key !== ''), header: parseJobHeader(header.value) };
+    });
+  }
+
+  /** Runs `run` on the connection when what came before is done, and before anything that comes after. */
+  async exclusively<T>(run: (connection: SqlConnection) => Promise<T>): Promise<T> {
+    return await this.#inTurn(() => run(this.#parts.connection));
+  }
+
+  /** Resolves when nothing is in flight any more. */
+  async settle(): Promise<void> {
+    await this.#flushing;
+    await this.#turn;
+  }
+
+  async #flushAll(): Promise<void> {
+    do {
+      // Everyone who was answered gets to speak before the next group is closed.
+      await new Promise<void>((resolve) => process.nextTick(resolve));
+      await this.#inTurn(() => inWriteTurn(this.#parts.path, () => this.#flush(this.#takeGroup()))).catch(() => undefined);
+      if (this.#deletions >= this.#parts.deletionsKept) await this.#sweep();
+    } while (this.#queue.length > 0);
+    this.#flushing = undefined;
+  }
+
+  #takeGroup(): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { commit } of this.#queue) {
+      for (const { key, text } of commit.puts) bytes += key.length + text.length;
+      if (count > 0 && (bytes > GROUP_BYTES_MAX || count === GROUP_COMMITS_MAX)) break;
+      count++;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  /** Answers every member of a group. */
+  async #flush(group: readonly Waiting[]): Promise<void> {
+    const commits = group.map(({ commit }) => commit);
+    let results: readonly CommitResult[];
+    try {
+      await this.#parts.beforeWriting();
+      results = (await this.#commitAtOnce(commits)) ?? (await this.#commitOneByOne(commits));
+    } catch (error) {
+      const trouble = unavailable(error, `${this.#parts.path} could not take a commit`);
+      for (const { reject } of group) reject(trouble);
+      return;
+    }
+    let count = 0;
+    for (const [index, { commit, resolve }] of group.entries()) {
+      const result = results[index] as CommitResult;
+      if (result.ok) {
+        count++;
+        this.#deletions += commit.deletes.length;
+      }
+      resolve(result);
+    }
+    if (count > 0) this.#parts.onCommitted(count);
+  }
+
+  /** The whole group as one statement; `undefined` if a check does not hold, or one depends on the group itself. */
+  async #commitAtOnce(commits: readonly CheckedCommit[]): Promise<CommitResult[] | undefined> {
+    const { job, path, now } = this.#parts;
+    const group = joinCommits(commits);
+    if (group === undefined) return undefined;
+    try {
+      const last = await this.#runCommit(commitStatement(job, now(), group));
+      // The last commit of the group has the last revision: none came in between.
+      return commits.map((_, index) => ({ ok: true, revision: last - commits.length + 1 + index }));
+    } catch (error) {
+      if (hasCode(error, 'SQLITE_CONSTRAINT')) return undefined;
+      throw commitFailed(error, path);
+    }
+  }
+
+  /** The group as one transaction, in which the commits are judged one after another, each with its own answer. */
+  async #commitOneByOne(commits: readonly CheckedCommit[]): Promise<CommitResult[]> {
+    const { connection, path, busyTimeoutMs } = this.#parts;
+    await whenFree(busyTimeoutMs, () => connection.query('BEGIN IMMEDIATE'));
+    let results: CommitResult[];
+    try {
+      results = await this.#judgeAndWrite(commits);
+    } catch (error) {
+      await rollBack(connection);
+      throw unavailable(error, `${path} could not take a commit`);
+    }
+    if (results.every(({ ok }) => !ok)) {
+      await rollBack(connection);
+      return results;
+    }
+    try {
+      await connection.query('COMMIT');
+      return results;
+    } catch (error) {
+      await rollBack(connection);
+      throw commitFailed(error, path);
+    }
+  }
+
+  /** Within a transaction that holds the lock: what stands cannot change between the judging and the writing. */
+  async #judgeAndWrite(commits: readonly CheckedCommit[]): Promise<CommitResult[]> {
+    const { job, now } = this.#parts;
+    const last = await this.#lastRevision();
+    const at = now();
+    const rows = await this.#rowsOf([...new Set(commits.flatMap(({ checks }) => checks.map(({ key }) => key)))]);
+    const entries = new Map(rows.map((row) => [unescapeKey(row.key), toEntry(row)]));
+    let state = { revision: last, forgotten: 0, entries: entries as ReadonlyMap<string, MemoryEntry> };
+    const results: CommitResult[] = [];
+    const writes = new Map<string, Write>();
+    for (const commit of commits) {
+      const applied = applyCommit(state, commit, at);
+      state = applied.state;
+      results.push(applied.result);
+      if (applied.result.ok) addWrites(writes, commit, applied.result.revision - last);
+    }
+    if (writes.size > 0) await this.#runCommit(commitStatement(job, at, { checks: [], writes }));
+    return results;
+  }
+
+  /** Resolves to the largest revision that was given. Errors: those of SQLite; busy ones only after the time is up. */
+  async #runCommit({ sql, parameters }: Statement): Promise<number> {
+    const rows = await this.#query(sql, parameters);
+    return rows.reduce((last, row) => Math.max(last, numberOf(row, 'revision')), 0);
+  }
+
+  async #rowsOf(keys: readonly string[]): Promise<StoredRow[]> {
+    const rows = await this.#query(
+      `SELECT ${COLUMNS} FROM ${TABLE} WHERE job = ?1 AND key IN (SELECT value FROM json_each(?2)) AND value IS NOT NULL`,
+      [this.#parts.job, JSON.stringify(keys.map(escapeKey))],
+    );
+    return rows.map(toStoredRow);
+  }
+
+  async #lastRevision(): Promise<number> {
+    const [row] = await this.#query(`SELECT max(revision) AS last FROM ${TABLE} WHERE job = ?1`, [this.#parts.job]);
+    if (typeof row?.last !== 'number') throw this.#jobGone();
+    return row.last;
+  }
+
+  async #sweep(): Promise<void> {
+    const { connection, path, job, deletionsKept, busyTimeoutMs } = this.#parts;
+    this.#deletions = 0;
+    try {
+      await this.#inTurn(() => inWriteTurn(path, () => whenFree(busyTimeoutMs, () => sweepDeletions(connection, job, deletionsKept))));
+    } catch {
+      // Nothing but space is lost, and the next sweep takes these along.
+    }
+  }
+
+  #query(sql: string, parameters: Statement['parameters']) {
+    const { connection, busyTimeoutMs } = this.#parts;
+    return whenFree(busyTimeoutMs, () => connection.query(sql, parameters));
+  }
+
+  async #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const running = this.#turn.then(run);
+    this.#turn = running.catch(() => undefined);
+    try {
+      return await running;
+    } catch (error) {
+      throw unavailable(error, `${this.#parts.path} cannot be read`);
+    }
+  }
+
+  #jobGone(): LoopStateError {
+    const { path, job } = this.#parts;
+    return new LoopStateError(
+      'LOOPSTATE_WENT_BACKWARDS',
+      `The job ${JSON.stringify(job)} is gone from ${path}: someone removed its rows. Close it and open it again.`,
+    );
+  }
+}
+
+function toEntry({ revision, at, value }: StoredRow): MemoryEntry {
+  return value === null ? { revision, at } : { revision, at, text: value };
+}

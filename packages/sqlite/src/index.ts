@@ -1,0 +1,3 @@
+export { FINDING_CODES, type FindingCode } from './findings.js';
+export { openBackend, openSqliteBackend, type SqliteBackendOptions } from './open-sqlite-backend.js';
+export type { SqliteLocation } from './target.js';

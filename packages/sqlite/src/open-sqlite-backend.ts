@@ -1,0 +1,203 @@
+import type { KeyvSqlite } from '@keyv/sqlite';
+import {
+  type BackendTraits,
+  type Commit,
+  type CommitResult,
+  checkCommit,
+  checkKey,
+  HistoryGoneError,
+  LoopStateError,
+  type RecoveryFinding,
+  type StateBackend,
+  type StateChange,
+  type StateRecord,
+  UnavailableError,
+} from '@loopstate/core';
+import { BackupKeeper } from './backup.js';
+import { Database, type PageStart } from './database.js';
+import { StoreNames } from './names.js';
+import { type OpenDatabase, openForReading, openForWriting, type Surroundings } from './opening.js';
+import { type FileSystemType, realFileSystemType, resolveDatabasePath } from './place.js';
+import { toChange } from './records.js';
+import { StandingFile } from './standing-file.js';
+import { locationOf, type SqliteLocation } from './target.js';
+import { badOption, closed, unavailable } from './trouble.js';
+
+const CHANGES_AT_ONCE = 1_000;
+const DELETIONS_KEPT = 10_000;
+const BUSY_TIMEOUT_MS = 15_000;
+
+/** Options of {@link openSqliteBackend}. */
+export interface SqliteBackendOptions {
+  /** `write` (the default) repairs what is damaged and makes what is missing; `read` does neither, and changes no record. */
+  readonly access?: 'write' | 'read';
+  /** How long a call waits for other processes before it rejects with `LOOPSTATE_UNAVAILABLE`. Default: 15,000. */
+  readonly busyTimeoutMs?: number;
+  /** Called with each finding: those of opening, and those made while the store is open. */
+  readonly onFinding?: (finding: RecoveryFinding) => void;
+  /** For tests: how many of the newest deletions stay known to `changes`. Default: 10,000. */
+  readonly deletionsKept?: number;
+  /** For tests: the type of the file system of a directory, as `statfs` tells it. */
+  readonly fileSystemType?: FileSystemType;
+  /** For tests: the time of commits and reports, in ms since the epoch. */
+  readonly now?: () => number;
+}
+
+/** Opens what a URL of the form `sqlite:./state.db?job=review` means; see {@link openSqliteBackend}. */
+export async function openBackend(url: string, options: { readonly access: 'read' | 'write' }): Promise<StateBackend> {
+  return await openSqliteBackend(url, options);
+}
+
+/**
+ * Opens a job of the SQLite database that `target` names, or makes it. `survives` is `power-loss` unless the file system is known
+ * not to carry it; `reach` is `host`: any number of processes of one host can have it open.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION` (no such option, no path of a file, a network file system), `LOOPSTATE_FOREIGN`,
+ * `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_UNAVAILABLE` (it cannot be read or written now; with access `read`: there is nothing yet).
+ */
+export async function openSqliteBackend(
+  target: string | SqliteLocation | KeyvSqlite,
+  options: SqliteBackendOptions = {},
+): Promise<StateBackend> {
+  const { path, job } = locationOf(target);
+  const { access = 'write', busyTimeoutMs = BUSY_TIMEOUT_MS } = options;
+  if (access !== 'write' && access !== 'read') throw badOption(`access must be "write" or "read", not ${JSON.stringify(access)}.`);
+  if (!Number.isFinite(busyTimeoutMs) || busyTimeoutMs < 0) throw badOption('busyTimeoutMs must be a number of milliseconds, from 0.');
+  const { fileSystemType = realFileSystemType, now = Date.now } = options;
+  const surroundings: Surroundings = { job, busyTimeoutMs, fileSystemType, now };
+  try {
+    const names = new StoreNames(await resolveDatabasePath(path));
+    const open = access === 'read' ? await openForReading(names, surroundings) : await openForWriting(names, surroundings);
+    return new SqliteBackend(names, open, { ...surroundings, ...options, access });
+  } catch (error) {
+    throw unavailable(error, `${path} cannot be opened`);
+  }
+}
+
+/**
+ * **Invariants:**
+ * - `#inFlight` counts the calls that were accepted and not answered; closing waits until there is none.
+ * - `#closing` is set by the first `close`; from then on no call is accepted.
+ */
+class SqliteBackend implements StateBackend {
+  readonly traits: BackendTraits;
+  readonly recovery: RecoveryFinding[];
+  readonly #path: string;
+  readonly #isReadOnly: boolean;
+  readonly #open: OpenDatabase;
+  readonly #database: Database;
+  readonly #backups: BackupKeeper;
+  readonly #onFinding: ((finding: RecoveryFinding) => void) | undefined;
+  #inFlight = 0;
+  #onIdle: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(names: StoreNames, open: OpenDatabase, options: SqliteBackendOptions & Surroundings) {
+    this.traits = { name: 'sqlite', survives: open.survivesPowerLoss ? 'power-loss' : 'process-crash', reach: 'host' };
+    this.recovery = [];
+    this.#path = names.database;
+    this.#isReadOnly = options.access === 'read';
+    this.#open = open;
+    this.#onFinding = options.onFinding;
+    this.#backups = new BackupKeeper(names, (error) => this.#reportFailedBackup(names, error));
+    const standing = new StandingFile(names, open.connection);
+    this.#database = new Database({
+      path: names.database,
+      connection: open.connection,
+      job: options.job,
+      busyTimeoutMs: options.busyTimeoutMs,
+      deletionsKept: options.deletionsKept ?? DELETIONS_KEPT,
+      now: options.now,
+      beforeWriting: () => standing.assert(),
+      onCommitted: (commits) => this.#backups.note(commits),
+    });
+    for (const finding of open.findings) this.#report(finding);
+  }
+
+  async read(keys: readonly string[]): Promise<(StateRecord | undefined)[]> {
+    this.#assertOpen();
+    const wanted = keys.map(checkKey);
+    return await this.#counted(() => this.#database.read(wanted));
+  }
+
+  async commit(commit: Commit): Promise<CommitResult> {
+    this.#assertOpen();
+    if (this.#isReadOnly) {
+      throw new LoopStateError('LOOPSTATE_READ_ONLY', `${this.#path} was opened for reading: open it with access "write" to change it.`);
+    }
+    const checked = checkCommit(commit);
+    return await this.#counted(() => this.#database.commit(checked));
+  }
+
+  async *changes(since: number): AsyncGenerator<StateChange> {
+    this.#assertOpen();
+    const until = await this.#counted(() => this.#database.last());
+    let start: PageStart = { revision: since + 1, key: '' };
+    for (;;) {
+      // What was put again meanwhile stands behind the end: it is taken along in one piece, so that no key is missed.
+      const limit = start.revision >= until ? 'all' : CHANGES_AT_ONCE;
+      const { rows, header } = await this.#counted(() => this.#database.page(start, limit));
+      if (since > 0 && start.revision <= header.forgotten) throw new HistoryGoneError(since);
+      if (since === 0 && header.forgotten > until) throw changedTooMuch(this.#path);
+      for (const row of rows) {
+        this.#assertOpen();
+        // From the beginning, only those deletions matter whose records may have been yielded already.
+        if (row.value !== null || since > 0 || row.revision > until) yield toChange(row);
+      }
+      const last = rows.at(-1);
+      if (last === undefined || limit === 'all' || rows.length < limit) return;
+      start = last;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#inFlight > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
+    await this.#database.settle();
+    await this.#backups.settle();
+    try {
+      await this.#open.close();
+    } catch (error) {
+      // All commits are in the database: only the copy may be behind.
+      this.#reportFailedBackup(new StoreNames(this.#path), error);
+    }
+  }
+
+  async #counted<T>(run: () => Promise<T>): Promise<T> {
+    this.#inFlight++;
+    try {
+      return await run();
+    } finally {
+      this.#inFlight--;
+      if (this.#inFlight === 0) this.#onIdle?.();
+    }
+  }
+
+  #reportFailedBackup({ backup }: StoreNames, error: unknown): void {
+    const { message } = unavailable(error, `The copy ${backup} could not be written; nothing is lost, and it is tried again later`);
+    this.#report({ code: 'backup-failed', severity: 'warning', where: backup, message });
+  }
+
+  #report(finding: RecoveryFinding): void {
+    this.recovery.push(finding);
+    // Later: what a callback throws must not reach the store.
+    queueMicrotask(() => this.#onFinding?.(finding));
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw closed(this.#path);
+  }
+}
+
+/** More deletions than are kept came while all was read; a law wants no other answer than to read again. */
+function changedTooMuch(path: string): UnavailableError {
+  return new UnavailableError(`${path} changed too much while it was read: read the changes again.`);
+}

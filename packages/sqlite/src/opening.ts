@@ -1,0 +1,147 @@
+/** Opens a job of a database file, for writing or only to look at it. */
+import { randomUUID } from 'node:crypto';
+import { type RecoveryFinding, UnavailableError } from '@loopstate/core';
+import { isBackupBehind, writeBackup } from './backup.js';
+import { openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
+import { inspect } from './inspection.js';
+import type { StoreNames } from './names.js';
+import { assertUsable, type FileSystemType, makeDirectories, statIfPresent, syncDirectory } from './place.js';
+import { prepare, refuse } from './preparation.js';
+import { Presence } from './presence.js';
+import { creation, FORMAT, parseJobHeader, sumOf, TABLE } from './records.js';
+import { writeHeader } from './restoration.js';
+
+/** So long whoever is alone may check and repair a large database, or copy it, while others wait to open it. */
+const PREPARED_WITHIN_MS = 120_000;
+
+/** What opening needs of the world. */
+export interface Surroundings {
+  readonly job: string;
+  readonly busyTimeoutMs: number;
+  readonly fileSystemType: FileSystemType;
+  /** Ms since the epoch. */
+  readonly now: () => number;
+}
+
+/** A database that is open. */
+export interface OpenDatabase {
+  /** With the file attached as `store`. */
+  readonly connection: SqlConnection;
+  readonly findings: readonly RecoveryFinding[];
+  readonly survivesPowerLoss: boolean;
+  /** Closes the connection; the last to close leaves a copy behind. Errors: those of SQLite, any system error; it is closed anyway. */
+  close(): Promise<void>;
+}
+
+/** Opens for writing. Errors: as `openSqliteBackend`, those of SQLite, any system error. */
+export async function openForWriting(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
+  const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'write' });
+  // A file that is to be refused gets nothing put beside it, not even a lock.
+  if ((await statIfPresent(names.lock)) === undefined && (await statIfPresent(names.backup)) === undefined) {
+    refuse(names.database, await inspect(names.database, 'first'));
+  }
+  await makeDirectories(names.directory);
+  let connection: SqlConnection | undefined;
+  const findings: RecoveryFinding[] = [];
+  const presence = await Presence.enter(names.lock, {
+    withinMs: PREPARED_WITHIN_MS,
+    async whenAlone() {
+      findings.push(...(await prepare(names, surroundings.now())));
+      connection = await openAttached(names.database, 'store');
+      await setUp(connection, names, surroundings);
+      await markOpen(connection, true);
+      // In the file itself, so that it is known even when the log is lost.
+      await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
+      await syncDirectory(names.directory);
+    },
+  }).catch(async (error: unknown) => {
+    await connection?.close();
+    throw error;
+  });
+  try {
+    connection ??= await openAttached(names.database, 'store');
+    await setUp(connection, names, surroundings);
+    await makeJob(connection, surroundings);
+    return { connection, findings, survivesPowerLoss, close: () => closeWriter(names, connection as SqlConnection, presence) };
+  } catch (error) {
+    await closeWriter(names, connection, presence);
+    throw error;
+  }
+}
+
+/** Opens for reading; nothing is made, repaired or copied. Errors: as {@link openForWriting}, `LOOPSTATE_UNAVAILABLE` when there is no such job. */
+export async function openForReading(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
+  const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'read' });
+  const found = await inspect(names.database, 'first');
+  refuse(names.database, found);
+  if (found.kind === 'damaged')
+    throw new UnavailableError(`${names.database} is damaged (${found.reason}): opening it for writing repairs it.`);
+  if (found.kind !== 'sound') throw new UnavailableError(`${names.database} holds no state: there is nothing to read yet.`);
+  if (!found.jobs.has(surroundings.job)) {
+    throw new UnavailableError(`${names.database} has no job ${JSON.stringify(surroundings.job)}: there is nothing to read yet.`);
+  }
+  const connection = await openAttached(names.database, 'store');
+  try {
+    await setPragma(connection, names, { name: 'query_only', value: 1 });
+    return { connection, findings: [], survivesPowerLoss, close: () => connection.close() };
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+}
+
+/** Every connection for itself: what one has set says nothing of another. */
+async function setUp(connection: SqlConnection, names: StoreNames, { busyTimeoutMs }: Surroundings): Promise<void> {
+  await whenFree(busyTimeoutMs, async () => {
+    await setPragma(connection, names, { name: 'store.journal_mode', value: 'wal' });
+    // FULL: the log is synced before a commit returns.
+    await setPragma(connection, names, { name: 'store.synchronous', value: 2 });
+    // Damage is noticed when a page is read, not when it does harm.
+    await setPragma(connection, names, { name: 'cell_size_check', value: 1 });
+    for (const statement of creation('store')) await connection.query(statement);
+  });
+}
+
+/** Errors: `LOOPSTATE_UNAVAILABLE` if it did not take. */
+async function setPragma(connection: SqlConnection, { database }: StoreNames, pragma: { name: string; value: SqlValue }): Promise<void> {
+  await connection.query(`PRAGMA ${pragma.name} = ${pragma.value}`);
+  const [row = {}] = await connection.query(`PRAGMA ${pragma.name}`);
+  const [actual] = Object.values(row);
+  if (actual === pragma.value) return;
+  throw new UnavailableError(
+    `SQLite did not set ${pragma.name} to ${pragma.value} for ${database} (it is ${String(actual)}), so it would not be safe there: name another place.`,
+  );
+}
+
+async function markOpen(connection: SqlConnection, isOpen: boolean): Promise<void> {
+  await writeHeader(connection, { job: '', revision: 0, value: { format: FORMAT, isOpen } });
+}
+
+async function makeJob(connection: SqlConnection, { job, busyTimeoutMs }: Surroundings): Promise<void> {
+  const value = JSON.stringify({ store: randomUUID(), forgotten: 0 });
+  await whenFree(busyTimeoutMs, async () => {
+    const [row] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = ?1 AND key = ''`, [job]);
+    if (row !== undefined) return parseJobHeader(textOf(row, 'value'));
+    return await connection.query(
+      `INSERT INTO ${TABLE} (job, key, value, revision, at, sum) VALUES (?1, '', ?2, 0, 0, ?3) ON CONFLICT DO NOTHING`,
+      [job, value, sumOf(job, '', value)],
+    );
+  });
+}
+
+async function closeWriter(names: StoreNames, connection: SqlConnection | undefined, presence: Presence): Promise<void> {
+  let isClosed = false;
+  const close = async () => {
+    if (!isClosed) await connection?.close();
+    isClosed = true;
+  };
+  try {
+    await presence.leave(async () => {
+      if (connection !== undefined) await markOpen(connection, false);
+      await close();
+      if (await isBackupBehind(names)) await writeBackup(names);
+    });
+  } finally {
+    await close();
+  }
+}

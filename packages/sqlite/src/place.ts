@@ -1,0 +1,192 @@
+/** The file system around a database: where the file really is, whether it may be there, and durable changes of names. */
+import fs from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { UnavailableError } from '@loopstate/core';
+import type { StoreNames } from './names.js';
+import { badOption, hasCode } from './trouble.js';
+
+const LINKS_MAX = 40;
+
+/** Types of Linux file systems (`statfs`) that other hosts write too: SQLite shares memory and locks within one host only. */
+const NETWORK_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xfe534d42, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0x01021997, '9p'],
+  [0x00c36400, 'Ceph'],
+  [0x0bd00bd0, 'Lustre'],
+  [0x5346414f, 'AFS'],
+  [0x6b414653, 'AFS'],
+  [0x786f4256, 'a folder shared by VirtualBox'],
+  [0xbacbacbc, 'a folder shared by VMware'],
+]);
+
+/** Types of Linux file systems whose `fsync` a power loss can undo, or that cannot be told from here. */
+const FORGETFUL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
+  0x01021994, // tmpfs
+  0x858458f6, // ramfs
+  0x794c7630, // overlay: its `volatile` mode cannot be told from here
+  0x65735546, // FUSE: may be anything
+]);
+
+/** The type of the file system of a directory, as `statfs` tells it; 0 where that means nothing. */
+export type FileSystemType = (directory: string) => Promise<number>;
+
+/** Asks the system. */
+export const realFileSystemType: FileSystemType = async (directory) =>
+  process.platform === 'linux' ? (await fs.statfs(directory)).type : 0;
+
+/** The path of the database itself: every symlink resolved, also one that points to nothing yet. Errors: any system error. */
+export async function resolveDatabasePath(path: string): Promise<string> {
+  let at = resolve(path);
+  for (let links = 0; links < LINKS_MAX; links++) {
+    const target = await readLink(at);
+    if (target === undefined) return join(await realDirectory(dirname(at)), basename(at));
+    at = resolve(dirname(at), target);
+  }
+  throw Object.assign(new Error(`ELOOP: too many symlinks, ${path}`), { code: 'ELOOP' });
+}
+
+/**
+ * Makes sure that the file can be a database that is shared by the processes of this host, before anything is written.
+ * Resolves to whether the file system carries it through a power loss.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION` for a directory, a device or a network file system, `LOOPSTATE_UNAVAILABLE` for a place that
+ * cannot be written; any system error.
+ */
+export async function assertUsable(
+  names: StoreNames,
+  { fileSystemType, access }: { fileSystemType: FileSystemType; access: 'read' | 'write' },
+): Promise<{ survivesPowerLoss: boolean }> {
+  const stats = await statIfPresent(names.database);
+  if (stats !== undefined && !stats.isFile()) {
+    const what = stats.isDirectory() ? 'a directory' : 'not a regular file';
+    throw badOption(`${names.database} is ${what}: name a file, such as ${join(names.database, 'state.db')}.`);
+  }
+  const directory = await existingDirectory(names.directory);
+  const type = await fileSystemType(directory);
+  const network = NETWORK_FILE_SYSTEMS.get(type);
+  if (network !== undefined) {
+    throw badOption(
+      `${names.database} is on a network file system (${network}), where SQLite can lose data: name a file on a local disk, or use redis:.`,
+    );
+  }
+  if (access === 'write') await assertWritable(directory, stats === undefined ? undefined : names.database);
+  return { survivesPowerLoss: !FORGETFUL_FILE_SYSTEMS.has(type) };
+}
+
+/** Makes a directory and its missing parents, durably. */
+export async function makeDirectories(directory: string): Promise<void> {
+  const parent = dirname(directory);
+  if (parent === directory || (await statIfPresent(directory)) !== undefined) return;
+  await makeDirectories(parent);
+  try {
+    await fs.mkdir(directory);
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error; // Another process was faster.
+  }
+  await syncDirectory(parent);
+}
+
+/** Makes an empty file that only its owner may read; an existing one is left alone. */
+export async function makeFile(path: string): Promise<void> {
+  try {
+    await (await fs.open(path, 'wx', 0o600)).close();
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
+  }
+}
+
+/** Gives a finished temporary its name, durably, whatever happens in between. */
+export async function publish(temporary: string, path: string): Promise<void> {
+  const file = await fs.open(temporary, 'r+');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await fs.rename(temporary, path);
+  await syncDirectory(dirname(path)); // Without this the rename itself can be lost.
+}
+
+/** Renames what there is of `paths` out of the way, durably; resolves to where the first of them stands now. */
+export async function putAside(names: StoreNames, paths: readonly string[], now: number): Promise<string | undefined> {
+  const time = await freeTime(names, paths, now);
+  let keptAs: string | undefined;
+  for (const path of paths) {
+    if ((await statIfPresent(path)) === undefined) continue;
+    await fs.rename(path, names.aside(path, time));
+    keptAs ??= names.aside(path, time);
+  }
+  await syncDirectory(names.directory);
+  return keptAs;
+}
+
+/** Where a copy of something can be put aside at about `now`: a time whose names are free, in ms since the epoch. */
+export async function freeTime(names: StoreNames, paths: readonly string[], now: number): Promise<number> {
+  for (let time = now; ; time++) {
+    const taken = await Promise.all(paths.map((path) => statIfPresent(names.aside(path, time))));
+    if (taken.every((stats) => stats === undefined)) return time;
+  }
+}
+
+/** What `path` names, symlinks followed; `undefined` when there is nothing. */
+export async function statIfPresent(path: string): Promise<Awaited<ReturnType<typeof fs.stat>> | undefined> {
+  try {
+    return await fs.stat(path);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+/** Makes the names in a directory durable: those created, renamed and removed so far. */
+export async function syncDirectory(directory: string): Promise<void> {
+  if (process.platform === 'win32') return; // NTFS journals its names, and directories cannot be opened.
+  const handle = await fs.open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function assertWritable(directory: string, database: string | undefined): Promise<void> {
+  try {
+    await fs.access(directory, fs.constants.W_OK | fs.constants.X_OK);
+    if (database !== undefined) await fs.access(database, fs.constants.R_OK | fs.constants.W_OK);
+  } catch (cause) {
+    if (!hasCode(cause, 'EACCES', 'EROFS', 'EPERM')) throw cause;
+    throw new UnavailableError(`${database ?? directory} cannot be written, and SQLite keeps files beside it: name another place.`, {
+      cause,
+    });
+  }
+}
+
+async function readLink(path: string): Promise<string | undefined> {
+  try {
+    return await fs.readlink(path);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'EINVAL', 'UNKNOWN')) return undefined;
+    throw error;
+  }
+}
+
+/** The real path of a directory whose last parts may not exist yet. */
+async function realDirectory(directory: string): Promise<string> {
+  try {
+    return await fs.realpath(directory);
+  } catch (error) {
+    const parent = dirname(directory);
+    if (!hasCode(error, 'ENOENT') || parent === directory) throw error;
+    return join(await realDirectory(parent), basename(directory));
+  }
+}
+
+/** The nearest directory above that exists. */
+async function existingDirectory(directory: string): Promise<string> {
+  const parent = dirname(directory);
+  if (parent === directory || (await statIfPresent(directory)) !== undefined) return directory;
+  return await existingDirectory(parent);
+}

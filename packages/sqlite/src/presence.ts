@@ -1,0 +1,80 @@
+/**
+ * Who has a database open, so that the first to open it can put right what is wrong while nobody else uses it, and the last to
+ * leave can make a copy that holds everything.
+ *
+ * It is a lock of SQLite on a file of its own, which the kernel releases when a process dies: shared by all that are present,
+ * exclusive for whoever is alone and works on the files themselves.
+ *
+ * **Invariant:** from `enter` to `leave` the transaction that holds the lock is open.
+ */
+import { openAttached, rollBack, type SqlConnection, whenFree } from './connection.js';
+import { isBusy } from './trouble.js';
+
+/** See the invariant above. */
+export class Presence {
+  readonly #connection: SqlConnection;
+
+  private constructor(connection: SqlConnection) {
+    this.#connection = connection;
+  }
+
+  /**
+   * Is present from now on; before that, if nobody else is, runs `whenAlone`, while all others wait for at most `withinMs`.
+   *
+   * Errors: those of `whenAlone`, those of SQLite.
+   */
+  static async enter(path: string, { withinMs, whenAlone }: { withinMs: number; whenAlone: () => Promise<void> }): Promise<Presence> {
+    const connection = await openAttached(path, 'presence');
+    try {
+      // What is kept there is worth nothing.
+      await connection.query('PRAGMA presence.synchronous = OFF');
+      let isPrepared = false;
+      await whenFree(withinMs, async () => {
+        if (!isPrepared) isPrepared = await runAlone(connection, whenAlone);
+        // If others are present, the first of them has prepared everything.
+        await beginShared(connection);
+      });
+      return new Presence(connection);
+    } catch (error) {
+      await connection.close();
+      throw error;
+    }
+  }
+
+  /** Is present no more; if nobody else is, runs `whenLast`, while newcomers wait. Errors: those of `whenLast`. */
+  async leave(whenLast: () => Promise<void>): Promise<void> {
+    try {
+      await this.#connection.query('COMMIT');
+      await runAlone(this.#connection, whenLast);
+    } finally {
+      await this.#connection.close();
+    }
+  }
+}
+
+/** Runs `run` while nobody else is present; resolves to false if someone is. */
+async function runAlone(connection: SqlConnection, run: () => Promise<void>): Promise<boolean> {
+  try {
+    await connection.query('BEGIN EXCLUSIVE');
+  } catch (error) {
+    if (isBusy(error)) return false;
+    throw error;
+  }
+  try {
+    await run();
+  } finally {
+    await connection.query('COMMIT');
+  }
+  return true;
+}
+
+async function beginShared(connection: SqlConnection): Promise<void> {
+  await connection.query('BEGIN');
+  try {
+    // A transaction takes its lock with the first statement that reads.
+    await connection.query('SELECT count(*) FROM presence.sqlite_schema');
+  } catch (error) {
+    await rollBack(connection);
+    throw error;
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * The statement that is a whole commit, or a whole group of commits. It writes every row, or fails with `SQLITE_CONSTRAINT` and
+ * writes none: where a check does not hold, the new revision is NULL, which its column refuses. That is one statement of one
+ * transaction: between the judging and the writing nothing else commits.
+ */
+import type { Check, CheckedCommit } from '@loopstate/core';
+import type { SqlValue } from './connection.js';
+import { escapeKey, sumOf, TABLE } from './records.js';
+
+/** So few checks are written out in the statement; more are passed as one list, which takes SQLite longer to prepare. */
+const CHECKS_WRITTEN_OUT_MAX = 4;
+
+/** A key's new value (`null`: it is deleted), by the `nth` commit of a group, counted from 1. */
+export interface Write {
+  readonly value: string | null;
+  readonly nth: number;
+}
+
+/** What a group demands and writes; the keys are the users'. */
+export interface Group {
+  readonly checks: readonly Check[];
+  /** For each key the last write of the group. */
+  readonly writes: ReadonlyMap<string, Write>;
+}
+
+/** A statement with the values of its parameters; it answers with the revisions that it gave. */
+export interface Statement {
+  readonly sql: string;
+  readonly parameters: readonly SqlValue[];
+}
+
+/**
+ * A group as if each of its commits were to succeed; `undefined` if one of them checks what an earlier one writes, so that it
+ * has to be judged after it.
+ */
+export function joinCommits(commits: readonly CheckedCommit[]): Group | undefined {
+  const checks: Check[] = [];
+  const writes = new Map<string, Write>();
+  for (const [index, commit] of commits.entries()) {
+    for (const check of commit.checks) {
+      if (writes.has(check.key)) return undefined;
+      checks.push(check);
+    }
+    addWrites(writes, commit, index + 1);
+  }
+  return { checks, writes };
+}
+
+/** Adds what the `nth` commit of a group writes. */
+export function addWrites(writes: Map<string, Write>, { puts, deletes }: CheckedCommit, nth: number): void {
+  for (const { key, text } of puts) writes.set(key, { value: text, nth });
+  for (const key of deletes) writes.set(key, { value: null, nth });
+}
+
+/** The statement that commits a group; `at` in ms since the epoch. */
+export function commitStatement(job: string, at: number, { checks, writes }: Group): Statement {
+  const [only] = writes;
+  if (only === undefined) throw new TypeError('A group writes at least one key.');
+  const isShort = writes.size === 1 && checks.length <= CHECKS_WRITTEN_OUT_MAX;
+  return isShort ? shortStatement(job, at, checks, only) : longStatement(job, at, checks, writes);
+}
+
+/**
+ * | parameter   | holds                                          |
+ * |-------------|------------------------------------------------|
+ * | ?1          | the job                                        |
+ * | ?2 ?3 ?4 ?5 | of the one write: key, value, sum, nth         |
+ * | ?6          | the time                                       |
+ * | ?7 ?8, …    | of each check: the key, the revision demanded  |
+ */
+function shortStatement(job: string, at: number, checks: readonly Check[], [key, { value, nth }]: [string, Write]): Statement {
+  const stored = escapeKey(key);
+  const demands = checks.map(
+    (_, index) =>
+      `coalesce((SELECT revision FROM ${TABLE} WHERE job = ?1 AND key = ?${7 + 2 * index} AND value IS NOT NULL), 0) = ?${8 + 2 * index}`,
+  );
+  const last = `(SELECT max(revision) FROM ${TABLE} WHERE job = ?1)`;
+  const revision = demands.length === 0 ? `${last} + ?5` : `CASE WHEN ${demands.join(' AND ')} THEN ${last} + ?5 END`;
+  return {
+    sql: `INSERT OR REPLACE INTO ${TABLE} (job, key, value, sum, revision, at) VALUES (?1, ?2, ?3, ?4, ${revision}, ?6) RETURNING revision`,
+    parameters: [
+      job,
+      stored,
+      value,
+      sumOf(job, stored, value),
+      nth,
+      at,
+      ...checks.flatMap((check) => [escapeKey(check.key), check.revision]),
+    ],
+  };
+}
+
+/**
+ * | parameter | holds                                                 |
+ * |-----------|-------------------------------------------------------|
+ * | ?1        | the job                                               |
+ * | ?2        | the writes, as JSON: a list of [key, value, sum, nth] |
+ * | ?3        | the time                                              |
+ * | ?4        | the checks, as JSON: a list of [key, revision]        |
+ */
+const LONG = `INSERT OR REPLACE INTO ${TABLE} (job, key, value, sum, revision, at)
+  SELECT ?1, w.value ->> 0, w.value ->> 1, w.value ->> 2,
+    CASE WHEN NOT EXISTS (
+      SELECT 1 FROM json_each(?4) AS c
+      WHERE coalesce((SELECT revision FROM ${TABLE} WHERE job = ?1 AND key = c.value ->> 0 AND value IS NOT NULL), 0) <> c.value ->> 1
+    ) THEN (SELECT max(revision) FROM ${TABLE} WHERE job = ?1) + (w.value ->> 3) END,
+    ?3
+  FROM json_each(?2) AS w RETURNING revision`;
+
+function longStatement(job: string, at: number, checks: readonly Check[], writes: ReadonlyMap<string, Write>): Statement {
+  const rows = [...writes].map(([key, { value, nth }]) => {
+    const stored = escapeKey(key);
+    return [stored, value, sumOf(job, stored, value), nth];
+  });
+  const demands = checks.map((check) => [escapeKey(check.key), check.revision]);
+  return { sql: LONG, parameters: [job, JSON.stringify(rows), at, JSON.stringify(demands)] };
+}
