@@ -6,8 +6,9 @@ import { testConcurrency, testConformance, testCrash } from '@loopstate/conforma
 import { fileFixture } from './fixtures/file.js';
 import { memoryFixture } from './fixtures/memory.js';
 import { createServedFixture } from './fixtures/served.js';
+import { sqliteFixture } from './fixtures/sqlite.js';
 
-for (const fixture of [memoryFixture, fileFixture, createServedFixture()]) {
+for (const fixture of [memoryFixture, fileFixture, sqliteFixture, createServedFixture()]) {
   testConformance(fixture);
   testConcurrency(fixture);
   testCrash(fixture);
