@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -25,6 +25,8 @@ export const DURABLE: readonly string[] = [
   'noeviction',
 ];
 
+/** A replica need not wait for others that may want the same data. */
+const REPLICATION: readonly string[] = ['--repl-diskless-sync-delay', '0'];
 const START_WITHIN_MS = 10_000;
 const SLOTS = 16_384;
 const MASTER_NAME = 'mymaster';
@@ -72,8 +74,8 @@ export interface SentinelGroup {
 
 /** Starts a master, a replica and three Sentinels, and resolves when the replica follows and the Sentinels know of each other. */
 export async function startSentinelGroup(): Promise<SentinelGroup> {
-  let master = await startRedis();
-  let replica = await startRedis([...DURABLE, '--replicaof', '127.0.0.1', `${master.port}`]);
+  let master = await startRedis([...DURABLE, ...REPLICATION]);
+  let replica = await startRedis([...DURABLE, ...REPLICATION, '--replicaof', '127.0.0.1', `${master.port}`]);
   await followed(master);
   const sentinels = await Promise.all([1, 2, 3].map(() => startSentinel(master.port)));
   const sentinelPorts = sentinels.map(({ port }) => port);
@@ -90,7 +92,7 @@ export async function startSentinelGroup(): Promise<SentinelGroup> {
       await master.kill();
       await until(async () => (await infoOf(replica.port, 'role')) === 'master', 'the replica to be promoted', 30_000);
       [master, replica] = [replica, master];
-      await replica.start([...DURABLE, '--replicaof', '127.0.0.1', `${master.port}`]);
+      await replica.start([...DURABLE, ...REPLICATION, '--replicaof', '127.0.0.1', `${master.port}`]);
       await followed(master);
       await until(async () => {
         const named = await Promise.all(sentinelPorts.map((port) => askRedis(port, 'SENTINEL', 'GET-MASTER-ADDR-BY-NAME', MASTER_NAME)));
@@ -116,7 +118,16 @@ export interface RedisCluster {
 
 /** Starts a cluster and resolves when every node says that it serves. */
 export async function startRedisCluster({ replicas = 0 }: { replicas?: 0 | 1 } = {}): Promise<RedisCluster> {
-  const args = [...DURABLE, '--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--cluster-replica-validity-factor', '0'];
+  const args = [
+    ...DURABLE,
+    ...REPLICATION,
+    '--cluster-enabled',
+    'yes',
+    '--cluster-node-timeout',
+    '1000',
+    '--cluster-replica-validity-factor',
+    '0',
+  ];
   const servers = await Promise.all(Array.from({ length: 3 + 3 * replicas }, () => startRedis(args)));
   const ports = servers.map(({ port }) => port);
   const masters = servers.slice(0, 3);
@@ -185,12 +196,11 @@ class OwnServer implements RedisServer {
 
   async start(args = this.#args): Promise<void> {
     const own = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.directory, '--daemonize', 'no'];
-    const child = spawn('redis-server', args[0]?.endsWith('.conf') ? [...args] : [...own, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-    let log = '';
-    for (const stream of [child.stdout, child.stderr])
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        log = (log + text).slice(-2_000);
-      });
+    const all = args[0]?.endsWith('.conf') ? args : [...own, ...args];
+    const logFile = join(this.directory, 'server.log');
+    const child = spawn('redis-server', [...all, '--logfile', logFile], { stdio: 'ignore' });
+    // A server that is up when the tests are through is ended with this process, and does not hold it up.
+    child.unref();
     running.add(child);
     child.once('exit', () => running.delete(child));
     this.#child = child;
@@ -202,7 +212,7 @@ class OwnServer implements RedisServer {
       `the server on port ${this.port}`,
       START_WITHIN_MS,
     );
-    if (child.exitCode !== null) throw new Error(`redis-server ended at once: ${log}`);
+    if (child.exitCode !== null) throw new Error(`redis-server ended at once: ${readFileSync(logFile, 'utf8').slice(-2_000)}`);
   }
 
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {

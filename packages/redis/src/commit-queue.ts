@@ -8,7 +8,7 @@
 import type { CheckedCommit, CommitResult, LoopStateError } from '@loopstate/core';
 
 /** Redis serves nobody else while it judges a group. */
-const GROUP = { commits: 128, bytes: 1_024 * 1_024 } as const;
+const GROUP = { commits: 64, bytes: 1_024 * 1_024 } as const;
 
 /** Commits as a group; an answer, or an error, for each. Rejects with what all have in common. */
 export type CommitGroup = (commits: readonly CheckedCommit[]) => Promise<readonly (CommitResult | LoopStateError)[]>;
@@ -31,7 +31,8 @@ export class CommitQueue {
 
   add(commit: CheckedCommit): Promise<CommitResult> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.length === 0) setImmediate(() => this.#send());
+      // Ticks run when all promises of the turn have had theirs, and before the driver writes to its socket.
+      if (this.#waiting.length === 0) process.nextTick(() => this.#send());
       this.#waiting.push({ commit, bytes: sizeOf(commit), resolve, reject });
     });
   }

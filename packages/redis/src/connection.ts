@@ -29,9 +29,9 @@ export interface Connection {
   readonly isUsable: boolean;
   /** The run id of the server process behind it; empty when that may change without notice. */
   readonly server: string;
-  /** Commands given in one turn are sent in one piece, in their order. One that is still unsent when `signal` aborts is never sent. */
-  send(args: readonly string[], signal?: AbortSignal): Promise<unknown>;
-  /** Ends it, unless it belongs to the caller; calls in flight fail. */
+  /** Commands given in one turn are sent in one piece, in their order. */
+  send(args: readonly string[]): Promise<unknown>;
+  /** What is still unsent is never sent. The connection ends, unless it belongs to the caller. */
   drop(): void;
 }
 
@@ -97,21 +97,33 @@ export async function adoptClient(
   const keyv = given instanceof KeyvRedis || isKeyvRedis(given) ? given : new KeyvRedis<unknown>(given);
   keyv.on('error', () => {});
   const client = (await withDeadline(keyv.getClient(), timeoutMs)) as unknown as DriverClient;
-  const send = senderOf(client, firstKey);
-  const connection: Connection = {
-    server: '',
-    // Its own strategy reconnects it; whether a command can be sent is its to say.
-    get isUsable() {
-      return true;
-    },
-    send: async (args, signal) => await send(args, signal === undefined ? {} : { abortSignal: signal }),
-    drop: () => {},
-  };
+  const connection = new GivenConnection(senderOf(client, firstKey));
   await withDeadline(connection.send(['PING']), timeoutMs);
   return connection;
 }
 
 type Sender = (args: readonly string[], options: { abortSignal?: AbortSignal }) => Promise<unknown>;
+
+/** A connection over a client that others use too, and that reconnects by a strategy of its own. */
+class GivenConnection implements Connection {
+  readonly isUsable = true;
+  readonly server = '';
+  readonly #send: Sender;
+  #abort = new AbortController();
+
+  constructor(send: Sender) {
+    this.#send = send;
+  }
+
+  async send(args: readonly string[]): Promise<unknown> {
+    return await this.#send(args, { abortSignal: this.#abort.signal });
+  }
+
+  drop(): void {
+    this.#abort.abort();
+    this.#abort = new AbortController();
+  }
+}
 
 /**
  * **Invariants:**

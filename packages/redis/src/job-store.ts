@@ -46,10 +46,9 @@ export interface JobStoreOptions {
 
 /** What has been seen of a store. */
 interface Witness {
-  readonly storeId: string;
+  /** `<store id> <turn> <server>`. */
+  identity: string;
   revision: number;
-  turn: string;
-  server: string;
 }
 
 /** A page of changes. */
@@ -70,7 +69,7 @@ export class JobStore {
   readonly #link: Link;
   readonly #options: JobStoreOptions;
   readonly #keys: readonly string[];
-  #witness: Witness = { storeId: '', revision: 0, turn: '', server: '' };
+  #witness: Witness = { identity: '', revision: 0 };
 
   constructor(link: Link, options: JobStoreOptions) {
     this.#link = link;
@@ -82,16 +81,16 @@ export class JobStore {
   async open(timeoutMs?: number): Promise<void> {
     const { access, where } = this.#options;
     const reply = await this.#link.run(
-      (connection, signal) => this.#evaluate(connection, OPEN, [`${FORMAT}`, randomUUID(), access, connection.server], signal),
+      (connection) => this.#evaluate(connection, OPEN, [`${FORMAT}`, randomUUID(), access, connection.server]),
       { isWrite: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
     );
     const [status, ...rest] = textsOf(reply);
     if (status === 'MISSING') throw unavailable(`${where} does not exist yet: a run makes it.`);
     if (status === 'NEWER') throw newerFormat(where, rest[0] ?? '');
     if (status === 'DAMAGED') throw this.#told(damaged(where, ''));
-    const [storeId, revision, turn, server] = rest;
-    if (status !== 'OK' || storeId === undefined || turn === undefined || server === undefined) throw unreadable(where);
-    this.#witness = { storeId, revision: Number(revision), turn, server };
+    const [identity, revision] = rest;
+    if (status !== 'OK' || identity === undefined) throw unreadable(where);
+    this.#witness = { identity, revision: Number(revision) };
   }
 
   /** The records of `keys`, in their order. */
@@ -108,9 +107,9 @@ export class JobStore {
     const args = [mustWait ? '1' : '0', `${TOMBSTONES_KEPT}`, `${TURNS_KEPT}`, `${commits.length}`, ...commits.flatMap(encodeCommit)];
     let acks = 0;
     const reply = await this.#link.run(
-      async (connection, signal) => {
-        const evaluated = this.#evaluate(connection, COMMIT, [...witnessArgs(witness, connection), ...args], signal, async () => {
-          if (mustWait) acks = Number(await connection.send(['WAIT', `${wait}`, `${waitTimeoutMs}`], signal));
+      async (connection) => {
+        const evaluated = this.#evaluate(connection, COMMIT, [...witnessArgs(witness, connection), ...args], async () => {
+          if (mustWait) acks = Number(await connection.send(['WAIT', `${wait}`, `${waitTimeoutMs}`]));
         });
         return this.#accepted(await evaluated, witness);
       },
@@ -144,8 +143,8 @@ export class JobStore {
   async #ask(script: Script, args: readonly string[]): Promise<unknown[]> {
     const witness = this.#witness;
     return await this.#link.run(
-      async (connection, signal) => {
-        const reply = await this.#evaluate(connection, script, [...witnessArgs(witness, connection), ...args], signal);
+      async (connection) => {
+        const reply = await this.#evaluate(connection, script, [...witnessArgs(witness, connection), ...args]);
         return this.#accepted(reply, witness);
       },
       { isWrite: false },
@@ -153,16 +152,10 @@ export class JobStore {
   }
 
   /** Runs a script by its name, and by its text where it isn't known; `then` follows it at once on the same connection. */
-  async #evaluate(
-    connection: Connection,
-    { sha, text }: Script,
-    args: readonly string[],
-    signal: AbortSignal,
-    then?: () => Promise<void>,
-  ): Promise<unknown> {
+  async #evaluate(connection: Connection, { sha, text }: Script, args: readonly string[], then?: () => Promise<void>): Promise<unknown> {
     const rest = [`${this.#keys.length}`, ...this.#keys, ...args];
     const sendBoth = async (command: string, script: string): Promise<unknown> => {
-      const [reply] = await Promise.all([connection.send([command, script, ...rest], signal), then?.()]);
+      const [reply] = await Promise.all([connection.send([command, script, ...rest]), then?.()]);
       return reply;
     };
     try {
@@ -177,19 +170,15 @@ export class JobStore {
   /** The answer from the revision of the store on; what the store refused is thrown. */
   #accepted(reply: unknown, witness: Witness): unknown[] {
     if (!Array.isArray(reply)) throw new Error('an answer that cannot be read');
-    const [status, one, two, revision] = reply as unknown[];
+    const [status, one, two] = reply as unknown[];
     if (status === 'BACKWARDS') throw this.#told(this.#backwards(String(one), Number(two)));
     if (status === 'DAMAGED') throw this.#told(damaged(this.#options.where, String(one)));
     if (status === 'FORGOTTEN') throw new HistoryGoneError(Number(one));
-    if (status !== 'OK' || typeof one !== 'string' || typeof two !== 'string' || typeof revision !== 'string')
-      throw new Error('an answer that cannot be read');
-    // Answers of one connection come in order, but a late one of an earlier connection must not turn the witness back.
-    if (Number(one) >= Number(witness.turn)) {
-      witness.turn = one;
-      witness.server = two;
-    }
-    witness.revision = Math.max(witness.revision, Number(revision));
-    return reply.slice(3);
+    if (status !== 'OK' || typeof one !== 'string' || typeof two !== 'string') throw new Error('an answer that cannot be read');
+    // Two calls may cross: the later turn is the one that stands.
+    if (one !== '' && turnOf(one) > turnOf(witness.identity)) witness.identity = one;
+    witness.revision = Math.max(witness.revision, Number(two));
+    return reply.slice(2);
   }
 
   #resultOf(answer: unknown): CommitResult | LoopStateError {
@@ -216,10 +205,11 @@ export class JobStore {
     return record;
   }
 
-  #backwards(storeId: string, revision: number): LoopStateError {
+  #backwards(identity: string, revision: number): LoopStateError {
     const { where } = this.#options;
-    const what =
-      storeId === '' ? 'is empty' : storeId === this.#witness.storeId ? 'lost commits that were acknowledged' : 'is another store';
+    const storeId = storeIdOf(identity);
+    const isSame = storeId === storeIdOf(this.#witness.identity);
+    const what = storeId === '' ? 'is empty' : isSame ? 'lost commits that were acknowledged' : 'is another store';
     return new WentBackwardsError(`${where} ${what}: it stands at revision ${revision}, and ${this.#witness.revision} was seen.`, {
       storeId: storeId === '' ? undefined : storeId,
       revision,
@@ -233,8 +223,16 @@ export class JobStore {
   }
 }
 
-function witnessArgs({ storeId, revision, turn, server }: Witness, connection: Connection): string[] {
-  return [storeId, `${revision}`, turn, server, connection.server];
+function witnessArgs({ identity, revision }: Witness, connection: Connection): string[] {
+  return [identity, `${revision}`, connection.server];
+}
+
+function storeIdOf(identity: string): string {
+  return identity.split(' ')[0] ?? '';
+}
+
+function turnOf(identity: string): number {
+  return Number(identity.split(' ')[1]);
 }
 
 function encodeCommit({ checks, puts, deletes }: CheckedCommit): string[] {

@@ -50,19 +50,17 @@ export class Link {
   }
 
   /**
-   * Runs `use` with a connection; it gets the signal that its commands must carry. Errors: `LOOPSTATE_UNAVAILABLE` (without effect),
+   * Runs `use` with a connection. Errors: `LOOPSTATE_UNAVAILABLE` (without effect),
    * `LOOPSTATE_OUTCOME_UNKNOWN`, `LOOPSTATE_FOREIGN`, and those of loopstate that `use` throws.
    */
-  async run<T>(use: (connection: Connection, signal: AbortSignal) => Promise<T>, { isWrite, timeoutMs }: CallOptions): Promise<T> {
+  async run<T>(use: (connection: Connection) => Promise<T>, { isWrite, timeoutMs }: CallOptions): Promise<T> {
     const limitMs = timeoutMs ?? this.#options.commandTimeoutMs;
     const endMs = performance.now() + limitMs;
     const connection = await this.#connected(endMs);
-    const abort = new AbortController();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(
         () => {
-          abort.abort();
           this.#drop(connection);
           // Later: a driver that had not sent the command yet says so first.
           setImmediate(() => reject(new Error(`no reply came within ${limitMs} ms`)));
@@ -71,7 +69,7 @@ export class Link {
       );
     });
     try {
-      return await Promise.race([use(connection, abort.signal), late]);
+      return await Promise.race([use(connection), late]);
     } catch (error) {
       const verdict = judgeFailure(error, { where: this.#options.where, isWrite });
       if (verdict.dropsConnection) this.#drop(connection);

@@ -13,6 +13,7 @@ import {
 } from '@loopstate/core';
 import { CommitQueue } from './commit-queue.js';
 import { adoptClient, connectCluster, connectServer } from './connection.js';
+import { delay } from './deadline.js';
 import { connectMaster } from './find-master.js';
 import type { FindingCode } from './findings.js';
 import { JobStore, keysOf } from './job-store.js';
@@ -21,6 +22,8 @@ import { type Fitness, judgeServer, learnFacts } from './preflight.js';
 import { type RedisOptions, readTarget, type Target } from './target.js';
 import { unavailable } from './trouble.js';
 
+const RETRY_MS = 100;
+
 /** Options of {@link openRedisBackend}. */
 export interface RedisBackendOptions {
   /** `write` (the default) makes a missing store. `read` does not, and its commits are refused. */
@@ -28,6 +31,8 @@ export interface RedisBackendOptions {
   /** Called with each finding: those of opening, and those made while the store is open. */
   readonly onFinding?: (finding: RecoveryFinding) => void;
 }
+
+type OpenOptions = RedisBackendOptions & { readonly access: 'read' | 'write' };
 
 /** A handle on a job's store in Redis. */
 export type RedisBackend = StateBackend;
@@ -48,23 +53,34 @@ export async function openRedisBackend(target: string | RedisOptions, options: R
   }
   const wanted = readTarget(target);
   const { where, connectTimeoutMs, commandTimeoutMs } = wanted;
+  const endMs = performance.now() + connectTimeoutMs;
   const link = new Link({ connect: connectOf(wanted), where, connectTimeoutMs, commandTimeoutMs, random: Math.random });
-  try {
-    const endMs = performance.now() + connectTimeoutMs;
-    const facts = await learnFacts(link, connectTimeoutMs);
-    const fitness = judgeServer(facts, wanted);
-    const handle = new RedisHandle(link, wanted, { ...options, access }, fitness);
-    await handle.open(Math.max(1, endMs - performance.now()));
-    return handle;
-  } catch (error) {
-    link.close();
-    throw error;
+  for (;;) {
+    try {
+      return await openHandle(link, wanted, { ...options, access }, endMs);
+    } catch (error) {
+      // A server that starts, or a failover that is under way, is waited for.
+      if (isLoopStateError(error) && error.retryable && performance.now() + RETRY_MS < endMs) {
+        await delay(RETRY_MS);
+        continue;
+      }
+      link.close();
+      throw error;
+    }
   }
 }
 
 /** As {@link openRedisBackend}, for programs that get a URL from their users. */
 export async function openBackend(url: string, options: { readonly access: 'write' | 'read' }): Promise<RedisBackend> {
   return await openRedisBackend(url, options);
+}
+
+async function openHandle(link: Link, target: Target, options: OpenOptions, endMs: number): Promise<RedisBackend> {
+  const leftMs = (): number => Math.max(1, endMs - performance.now());
+  const fitness = judgeServer(await learnFacts(link, leftMs()), target);
+  const handle = new RedisHandle(link, target, options, fitness);
+  await handle.open(leftMs());
+  return handle;
 }
 
 function connectOf({ endpoint, job }: Target): Connect {
@@ -95,13 +111,14 @@ class RedisHandle implements StateBackend {
   readonly #link: Link;
   readonly #store: JobStore;
   readonly #queue: CommitQueue;
+  readonly #found: readonly RecoveryFinding[];
   readonly #findings: RecoveryFinding[] = [];
   readonly #onFinding: ((finding: RecoveryFinding) => void) | undefined;
   #inFlight = 0;
   #onIdle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(link: Link, target: Target, options: RedisBackendOptions & { access: 'read' | 'write' }, { survives, findings }: Fitness) {
+  constructor(link: Link, target: Target, options: OpenOptions, { survives, findings }: Fitness) {
     const { where, job, wait, commandTimeoutMs } = target;
     this.traits = { name: 'redis', survives, reach: 'network' };
     this.#where = where;
@@ -119,7 +136,7 @@ class RedisHandle implements StateBackend {
     });
     this.#queue = new CommitQueue((commits) => this.#store.commit(commits));
     this.#onFinding = options.onFinding;
-    for (const finding of findings) this.#report(finding);
+    this.#found = findings;
   }
 
   get recovery(): readonly RecoveryFinding[] {
@@ -129,6 +146,7 @@ class RedisHandle implements StateBackend {
   /** Errors: as those of opening. */
   async open(timeoutMs: number): Promise<void> {
     await this.#store.open(timeoutMs);
+    for (const finding of this.#found) this.#report(finding);
   }
 
   async read(keys: readonly string[]): Promise<(StateRecord | undefined)[]> {

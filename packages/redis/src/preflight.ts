@@ -36,14 +36,14 @@ export interface Fitness {
 /** Asks the server; what it forbids to ask stays unknown. Errors: those of `Link#run`. */
 export async function learnFacts(link: Link, timeoutMs: number): Promise<ServerFacts> {
   return await link.run(
-    async (connection, signal) => {
+    async (connection) => {
       const configured = async (name: string): Promise<string | undefined> => {
         // Managed servers forbid CONFIG; that is an answer as well.
-        const reply = await connection.send(['CONFIG', 'GET', name], signal).catch(() => undefined);
+        const reply = await connection.send(['CONFIG', 'GET', name]).catch(() => undefined);
         return Array.isArray(reply) && reply.length === 2 ? String(reply[1]) : undefined;
       };
       const [info, policy, appendFsync, noFsyncOnRewrite] = await Promise.all([
-        connection.send(['INFO'], signal),
+        connection.send(['INFO']),
         configured('maxmemory-policy'),
         configured('appendfsync'),
         configured('no-appendfsync-on-rewrite'),

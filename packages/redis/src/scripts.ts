@@ -5,7 +5,7 @@
  *
  * | KEYS | key                     | type | holds |
  * |------|-------------------------|------|-------|
- * | 1    | `loopstate:{job}:header`     | hash | `format`, `store` (its id), `revision` (of the last commit), `count` (of the records), `forgotten` (the largest revision of a deletion that is no longer known), `turn`, `server`, and `turn:<n>` |
+ * | 1    | `loopstate:{job}:header`     | hash | `identity` (`<store id> <turn> <server>`), `revision` (of the last commit), `count` (of the records), `graves` (the number of tombstones), `format`, `forgotten` (the largest revision of a deletion that is no longer known), and `turn:<n>` (`<server> <revision>`) for turns that are over |
  * | 2    | `loopstate:{job}:records`    | hash | key → `<revision> <checksum> <JSON>` |
  * | 3    | `loopstate:{job}:revisions`  | zset | key, by the revision of its record |
  * | 4    | `loopstate:{job}:tombstones` | zset | key, by the revision of its deletion |
@@ -18,16 +18,15 @@
  *
  * | ARGV | is |
  * |------|----|
- * | 1    | the id of the store that is expected |
+ * | 1    | the identity of the store as the caller has last seen it |
  * | 2    | the highest revision that the caller has seen |
- * | 3, 4 | the turn in which it has seen it, and the server of that turn |
- * | 5    | the run id of the server that is asked; empty: find out |
+ * | 3    | the run id of the server that is asked; empty: find out |
  *
- * They answer `OK turn server revision …`, or without any effect: `BACKWARDS store revision` (another store, an older one, or none),
- * `DAMAGED key` (empty: the records as a whole), `FORGOTTEN since`.
+ * They answer `OK identity revision …` (the identity is empty where it is the one that was given), or without any effect:
+ * `BACKWARDS identity revision` (another store, an older one, or none), `DAMAGED key` (empty: the records as a whole), `FORGOTTEN since`.
  *
  * **Invariants:**
- * - All that can fail comes before the first write, or is that first write; the first write is one that Redis refuses when it has no memory left.
+ * - All that can fail comes before the first write, or is that first write: an `HSET`, which Redis refuses when it has no memory left.
  * - Revisions are compared as the decimal texts that Redis gives for scores; they stay below 2^53, where these are exact.
  */
 import { createHash } from 'node:crypto';
@@ -40,39 +39,54 @@ export interface Script {
 }
 
 const HEAD = `
+local call = redis.call
 local header, records, revisions, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local head = redis.call('HMGET', header, 'store', 'revision', 'count', 'turn', 'server', 'forgotten', 'format')
-local store, revision, count, turn, server, forgotten, format = unpack(head, 1, 7)
+local head = call('HMGET', header, 'identity', 'revision', 'count', 'graves')
+local identity, revision, count, graves = head[1], head[2], head[3], head[4]
+
+local function partsOf(text)
+  return string.match(text, '^(%S+) (%d+) (%S+)$')
+end
+
+local function isSound()
+  return (identity == ARGV[1] or partsOf(identity)) and tonumber(revision) and tonumber(count) and tonumber(graves)
+    and call('ZCARD', revisions) == tonumber(count)
+end
 
 local function isWhole()
-  return tonumber(revision) and tonumber(count) and tonumber(turn) and server and tonumber(forgotten)
-    and redis.call('HLEN', records) == tonumber(count) and redis.call('ZCARD', revisions) == tonumber(count)
+  return isSound() and call('HLEN', records) == tonumber(count) and call('ZCARD', tombstones) == tonumber(graves)
 end
 
 local function serverAsked(given)
   if given ~= '' then return given end
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  return string.match(call('INFO', 'server'), 'run_id:(%x+)')
 end
 `;
 
 const JUDGE = `
-local function lastOfTurn(known, knownServer)
-  if turn == known then return server == knownServer and revision end
-  local past = redis.call('HGET', header, 'turn:' .. known)
-  if not past then return false end
+local function lastSeenBy(known)
+  if identity == known then return revision end
+  local store, turn, server = partsOf(known)
+  local past = call('HGET', header, 'turn:' .. turn)
+  if not past then return nil end
   local pastServer, pastRevision = string.match(past, '^(%S+) (%d+)$')
-  return pastServer == knownServer and pastRevision
+  return partsOf(identity) == store and pastServer == server and pastRevision
 end
 
-local function trouble()
-  local backwards = {'BACKWARDS', store or '', revision or '0'}
-  if store ~= ARGV[1] then return backwards end
-  if not isWhole() then return {'DAMAGED', ''} end
-  local last = lastOfTurn(ARGV[3], ARGV[4])
+local function trouble(isFit)
+  local backwards = {'BACKWARDS', identity or '', revision or '0'}
+  if not identity then return backwards end
+  if not isFit() then return {'DAMAGED', ''} end
+  local last = lastSeenBy(ARGV[1])
   if not last or tonumber(last) < tonumber(ARGV[2]) then return backwards end
 end
 
-local refusal = trouble()
+local news = identity == ARGV[1] and '' or identity
+`;
+
+/** What only commits do without: one that finds records missing writes nothing that a reader would take for whole. */
+const JUDGE_WHOLE = `${JUDGE}
+local refusal = trouble(isWhole)
 if refusal then return refusal end
 `;
 
@@ -86,31 +100,31 @@ if refusal then return refusal end
  * | 3    | `write` or `read` |
  * | 4    | the run id of the server; empty: find out |
  *
- * Answers `OK store revision turn server`, `MISSING`, `NEWER format`, `DAMAGED`. For `write` it tries each kind of write without
- * changing anything, so that a user who may not do one of them learns that here and not in the middle of a commit.
+ * Answers `OK identity revision`, `MISSING`, `NEWER format`, `DAMAGED`. For `write` it tries each kind of write without
+ * changing anything, so that a user who may not do one of them learns that here and not in the middle of a commit. `HSET` is not tried: it comes first
+ * in every commit.
  */
 export const OPEN = script(`${HEAD}
-if not store then
-  if redis.call('EXISTS', header, records, revisions, tombstones) > 0 then return {'DAMAGED', ''} end
+if not identity then
+  if call('EXISTS', header, records, revisions, tombstones) > 0 then return {'DAMAGED', ''} end
   if ARGV[3] ~= 'write' then return {'MISSING'} end
-  format, store, revision, count, turn, server, forgotten = ARGV[1], ARGV[2], '0', '0', '1', serverAsked(ARGV[4]), '0'
-  redis.call('HSET', header, 'format', format, 'store', store, 'revision', revision, 'count', count, 'turn', turn,
-    'server', server, 'forgotten', forgotten)
+  identity, revision, count, graves = ARGV[2] .. ' 1 ' .. serverAsked(ARGV[4]), '0', '0', '0'
+  call('HSET', header, 'identity', identity, 'revision', revision, 'count', count, 'graves', graves, 'format', ARGV[1], 'forgotten', '0')
 end
-if not tonumber(format) then return {'DAMAGED', ''} end
+local format = call('HGET', header, 'format')
+if not format or not tonumber(format) then return {'DAMAGED', ''} end
 if tonumber(format) > tonumber(ARGV[1]) then return {'NEWER', format} end
 if not isWhole() then return {'DAMAGED', ''} end
 if ARGV[3] == 'write' then
-  redis.call('HSET', header, 'format', format)
-  redis.call('HDEL', records, '')
+  call('HDEL', records, '')
   for _, sorted in ipairs({revisions, tombstones}) do
-    redis.call('ZADD', sorted, 'XX', 0, '')
-    redis.call('ZREM', sorted, '')
+    call('ZADD', sorted, 'XX', 0, '')
+    call('ZREM', sorted, '')
   end
-  redis.call('ZPOPMIN', tombstones, 0)
-  redis.call('TIME')
+  call('ZPOPMIN', tombstones, 0)
+  call('TIME')
 end
-return {'OK', store, revision, turn, server}
+return {'OK', identity, revision}
 `);
 
 /**
@@ -118,29 +132,41 @@ return {'OK', store, revision, turn, server}
  *
  * | ARGV | is |
  * |------|----|
- * | 6    | `1`: write something even when every commit is refused, so that `WAIT` waits for what the refusals saw |
- * | 7    | how many tombstones are kept |
- * | 8    | how many turns are kept |
- * | 9    | how many commits follow |
+ * | 4    | `1`: write something even when every commit is refused, so that `WAIT` waits for what the refusals saw |
+ * | 5    | how many tombstones are kept |
+ * | 6    | how many turns are kept |
+ * | 7    | how many commits follow |
  * | then for each commit | the numbers of its checks, puts and deletes; for each check key and revision; for each put key and `<checksum> <JSON>`; for each delete the key |
  *
  * Answers for each commit its revision, or a list: for each conflict the key and its record (empty: absent).
  */
 export const COMMIT = script(`${HEAD}${JUDGE}
-local time = redis.call('TIME')
-local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local here = serverAsked(ARGV[5])
-local last, live, graves = tonumber(revision), tonumber(count), redis.call('ZCARD', tombstones)
-local at = 10
+local refusal = trouble(isSound)
+if refusal then return refusal end
+local time = call('TIME')
+local clockStamp = time[1] .. string.rep('0', 6 - #time[2]) .. time[2]
+local clock = tonumber(clockStamp)
+local last, live, buried = tonumber(revision), tonumber(count), tonumber(graves)
+local at = 8
+
+local stampOfLast = revision
+local function nextStamp()
+  if last < clock then
+    last, stampOfLast = clock, clockStamp
+  else
+    last, stampOfLast = last + 1, string.format('%.0f', last + 1)
+  end
+  return stampOfLast
+end
 
 local function conflictsOf(checks)
   local conflicts = {}
   for _ = 1, checks do
     local key = ARGV[at]
-    local found = redis.call('ZSCORE', revisions, key)
+    local found = call('ZSCORE', revisions, key)
     if (found or '0') ~= ARGV[at + 1] then
       conflicts[#conflicts + 1] = key
-      conflicts[#conflicts + 1] = found and redis.call('HGET', records, key) or ''
+      conflicts[#conflicts + 1] = found and call('HGET', records, key) or ''
     end
     at = at + 2
   end
@@ -148,22 +174,38 @@ local function conflictsOf(checks)
 end
 
 local function put(stamp, key, text)
-  if redis.call('HSET', records, key, stamp .. ' ' .. text) == 1 then
+  if call('HSET', records, key, stamp .. ' ' .. text) == 1 then
     live = live + 1
-    if graves > 0 then graves = graves - redis.call('ZREM', tombstones, key) end
+    if buried > 0 then buried = buried - call('ZREM', tombstones, key) end
   end
-  redis.call('ZADD', revisions, stamp, key)
+  call('ZADD', revisions, stamp, key)
 end
 
 local function delete(stamp, key)
-  graves = graves + redis.call('ZADD', tombstones, stamp, key)
-  if redis.call('HDEL', records, key) == 1 then live = live - 1 end
-  redis.call('ZREM', revisions, key)
+  buried = buried + call('ZADD', tombstones, stamp, key)
+  if call('HDEL', records, key) == 1 then live = live - 1 end
+  call('ZREM', revisions, key)
 end
 
-local reply = {'OK', turn, server, revision}
+local function forget(excess)
+  if excess <= 0 then return end
+  local gone = call('ZPOPMIN', tombstones, excess)
+  call('HSET', header, 'forgotten', gone[#gone])
+  buried = buried - excess
+end
+
+local function beginTurn(here, kept)
+  if string.sub(identity, -#here) == here then return end
+  local store, turn, server = partsOf(identity)
+  call('HSET', header, 'turn:' .. turn, server .. ' ' .. revision)
+  call('HDEL', header, 'turn:' .. string.format('%.0f', turn - kept))
+  news = store .. ' ' .. string.format('%.0f', turn + 1) .. ' ' .. here
+  call('HSET', header, 'identity', news)
+end
+
+local reply = {'OK', news, revision}
 local wrote = false
-for _ = 1, tonumber(ARGV[9]) do
+for _ = 1, tonumber(ARGV[7]) do
   local checks, puts, deletes = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   at = at + 3
   local conflicts = conflictsOf(checks)
@@ -171,8 +213,9 @@ for _ = 1, tonumber(ARGV[9]) do
     at = at + 2 * puts + deletes
     reply[#reply + 1] = conflicts
   else
-    last = math.max(last + 1, clock)
-    local stamp = string.format('%.0f', last)
+    local stamp = nextStamp()
+    if not wrote and puts == 0 then call('HSET', header, 'revision', stamp) end
+    wrote = true
     for _ = 1, puts do
       put(stamp, ARGV[at], ARGV[at + 1])
       at = at + 2
@@ -181,28 +224,17 @@ for _ = 1, tonumber(ARGV[9]) do
       delete(stamp, ARGV[at])
       at = at + 1
     end
-    wrote = true
     reply[#reply + 1] = last
   end
 end
 
 if wrote then
-  local excess = graves - tonumber(ARGV[7])
-  if excess > 0 then
-    local gone = redis.call('ZPOPMIN', tombstones, excess)
-    forgotten = gone[#gone]
-  end
-  if server ~= here then
-    redis.call('HSET', header, 'turn:' .. turn, server .. ' ' .. revision)
-    redis.call('HDEL', header, 'turn:' .. string.format('%.0f', turn - ARGV[8]))
-    turn, server = string.format('%.0f', turn + 1), here
-    redis.call('HSET', header, 'turn', turn, 'server', server)
-    reply[2], reply[3] = turn, server
-  end
-  reply[4] = string.format('%.0f', last)
-  redis.call('HSET', header, 'revision', reply[4], 'count', live, 'forgotten', forgotten)
-elseif ARGV[6] == '1' then
-  redis.call('HSET', header, 'revision', revision)
+  forget(buried - tonumber(ARGV[5]))
+  beginTurn(serverAsked(ARGV[3]), ARGV[6])
+  reply[2], reply[3] = news, stampOfLast
+  call('HSET', header, 'revision', reply[3], 'count', live, 'graves', buried)
+elseif ARGV[4] == '1' then
+  call('HSET', header, 'revision', revision)
 end
 return reply
 `);
@@ -210,17 +242,17 @@ return reply
 /**
  * | ARGV | is |
  * |------|----|
- * | 6    | how many keys are looked up at once |
- * | 7 …  | the keys |
+ * | 4    | how many keys are looked up at once |
+ * | 5 …  | the keys |
  *
  * Answers each key's record as it is stored (empty: absent).
  */
-export const READ = script(`${HEAD}${JUDGE}
-local reply = {'OK', turn, server, revision}
-for from = 7, #ARGV, tonumber(ARGV[6]) do
-  local to = math.min(from + ARGV[6] - 1, #ARGV)
-  local found = redis.call('HMGET', records, unpack(ARGV, from, to))
-  local scores = redis.call('ZMSCORE', revisions, unpack(ARGV, from, to))
+export const READ = script(`${HEAD}${JUDGE_WHOLE}
+local reply = {'OK', news, revision}
+for from = 5, #ARGV, tonumber(ARGV[4]) do
+  local to = math.min(from + ARGV[4] - 1, #ARGV)
+  local found = call('HMGET', records, unpack(ARGV, from, to))
+  local scores = call('ZMSCORE', revisions, unpack(ARGV, from, to))
   for index, score in ipairs(scores) do
     local record = found[index]
     if not score and not record then
@@ -240,20 +272,20 @@ return reply
  *
  * | ARGV | is |
  * |------|----|
- * | 6    | the revision after which the page begins |
- * | 7    | the revision from which on no deletion may have been forgotten; `-1`: any may |
- * | 8    | about how many changes a page has |
- * | 9    | after how many bytes a page ends |
+ * | 4    | the revision after which the page begins |
+ * | 5    | the revision from which on no deletion may have been forgotten; `-1`: any may |
+ * | 6    | about how many changes a page has |
+ * | 7    | after how many bytes a page ends |
  *
  * Answers `1` if there is more, and for each change its key, its revision and its record as it is stored
  * (empty: deleted).
  */
-export const CHANGES = script(`${HEAD}${JUDGE}
-local after, known, most = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
-if known >= 0 and known < tonumber(forgotten) then return {'FORGOTTEN', ARGV[7]} end
+export const CHANGES = script(`${HEAD}${JUDGE_WHOLE}
+local after, known, most = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+if known >= 0 and known < tonumber(call('HGET', header, 'forgotten')) then return {'FORGOTTEN', ARGV[5]} end
 
 local function first(sorted)
-  local found = redis.call('ZRANGEBYSCORE', sorted, '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+  local found = call('ZRANGEBYSCORE', sorted, '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, most)
   return found, #found < 2 * most and math.huge or tonumber(found[#found])
 end
 
@@ -262,25 +294,25 @@ local dead, deadEnd = first(tombstones)
 local cut = math.min(liveEnd, deadEnd)
 local function wholeAtCut(sorted, found, itsEnd)
   if itsEnd > cut or cut == math.huge then return found end
-  return redis.call('ZRANGEBYSCORE', sorted, '(' .. after, string.format('%.0f', cut), 'WITHSCORES')
+  return call('ZRANGEBYSCORE', sorted, '(' .. after, string.format('%.0f', cut), 'WITHSCORES')
 end
 live = wholeAtCut(revisions, live, liveEnd)
 dead = wholeAtCut(tombstones, dead, deadEnd)
 
-local reply = {'OK', turn, server, revision, cut < math.huge and '1' or '0'}
+local reply = {'OK', news, revision, cut < math.huge and '1' or '0'}
 local i, j, bytes, previous = 1, 1, 0, 0
 while true do
   local liveScore, deadScore = tonumber(live[i + 1] or math.huge), tonumber(dead[j + 1] or math.huge)
   local score = math.min(liveScore, deadScore)
   if score == math.huge or score > cut then break end
-  if bytes > tonumber(ARGV[9]) and score > previous then
-    reply[5] = '1'
+  if bytes > tonumber(ARGV[7]) and score > previous then
+    reply[4] = '1'
     break
   end
   local key, stamp, record = dead[j], dead[j + 1], ''
   if liveScore <= deadScore then
     key, stamp = live[i], live[i + 1]
-    record = redis.call('HGET', records, key)
+    record = call('HGET', records, key)
     if not record or string.sub(record, 1, #stamp + 1) ~= stamp .. ' ' then return {'DAMAGED', key} end
     i = i + 2
   else
