@@ -70,6 +70,7 @@ export class JobStore {
   readonly #options: JobStoreOptions;
   readonly #keys: readonly string[];
   #witness: Witness = { identity: '', revision: 0 };
+  #isBehind = false;
 
   constructor(link: Link, options: JobStoreOptions) {
     this.#link = link;
@@ -91,6 +92,12 @@ export class JobStore {
     const [identity, revision] = rest;
     if (status !== 'OK' || identity === undefined) throw unreadable(where);
     this.#witness = { identity, revision: Number(revision) };
+    this.#isBehind = false;
+  }
+
+  /** A call was refused because the store went backwards; so will every one be until it is opened again, as it is now. */
+  get isBehind(): boolean {
+    return this.#isBehind;
   }
 
   /** The records of `keys`, in their order. */
@@ -207,13 +214,13 @@ export class JobStore {
 
   #backwards(identity: string, revision: number): LoopStateError {
     const { where } = this.#options;
+    this.#isBehind = true;
     const storeId = storeIdOf(identity);
     const isSame = storeId === storeIdOf(this.#witness.identity);
     const what = storeId === '' ? 'is empty' : isSame ? 'lost commits that were acknowledged' : 'is another store';
     return new WentBackwardsError(`${where} ${what}: it stands at revision ${revision}, and ${this.#witness.revision} was seen.`, {
       storeId: storeId === '' ? undefined : storeId,
       revision,
-      acceptStore: () => this.open(),
     });
   }
 

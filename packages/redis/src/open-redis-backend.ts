@@ -41,7 +41,7 @@ export type RedisBackend = StateBackend;
  * Opens the store of one job on a Redis server, by URL or by options. `reach` is `network`; `survives` is what the server was seen to
  * be set up for: `power-loss` with `appendonly yes` and `appendfsync always`, `process-crash` with an append-only file that is synced
  * later, else `nothing`. On a replicated server all laws hold up to a failover that loses writes. That, like any other way in which the
- * store is older than what was seen of it, rejects every call with {@link WentBackwardsError} until its `acceptStore` is called.
+ * store is older than what was seen of it, rejects every call with {@link WentBackwardsError} until `changes(0)`, which takes the store as it is.
  *
  * Errors: `LOOPSTATE_BAD_OPTION`, `LOOPSTATE_UNAVAILABLE` (within `connectTimeoutMs`: not there, refuses, or is not fit),
  * `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_FOREIGN`.
@@ -164,6 +164,8 @@ class RedisHandle implements StateBackend {
 
   async *changes(since: number): AsyncGenerator<StateChange> {
     this.#assertOpen();
+    // Whoever was told that the store went backwards, and reads it from the start, takes it as it is.
+    if (since === 0 && this.#store.isBehind) await this.#counted(() => this.#store.open());
     let after = since;
     let until: number | undefined;
     for (let hasMore = true; hasMore; ) {

@@ -39,25 +39,17 @@ interface Refusal {
   readonly isForeign?: boolean;
 }
 
-/** The store is not the one, or not as new, as this handle has seen. Nothing was written; neither will anything be, until it is accepted. */
+/** The store is not the one, or not as new, as this handle has seen. Nothing was written; neither will anything be, until `changes(0)`. */
 export class WentBackwardsError extends LoopStateError {
   /** The id of the store that stands there now; none: there is no store. */
   readonly storeId: string | undefined;
   /** The revision at which it stands. */
   readonly revision: number;
-  /**
-   * Makes the handle go on with the store as it is now (an empty one is made where there is none), whose revisions start beneath
-   * those that were seen; read `changes(0)` afterwards. Errors: as those of opening.
-   */
-  readonly acceptStore: () => Promise<void>;
 
-  constructor(message: string, found: { storeId: string | undefined; revision: number; acceptStore: () => Promise<void> }) {
+  constructor(message: string, found: { storeId: string | undefined; revision: number }) {
     super('LOOPSTATE_WENT_BACKWARDS', message);
     this.storeId = found.storeId;
     this.revision = found.revision;
-    this.acceptStore = found.acceptStore;
-    // What is printed of an error should not show a function.
-    Object.defineProperty(this, 'acceptStore', { enumerable: false });
   }
 }
 
