@@ -34,6 +34,15 @@ describe('examples', () => {
     expect(show.stdout.split('\n').length).to.be.at.most(25);
   });
 
+  it('switch-backend runs the same loop on a file and on SQLite', async () => {
+    const { root } = await compiledPackages();
+    const script = join(root, 'examples/switch-backend.js');
+    const shown = spawnSync(process.execPath, [script], { encoding: 'utf8', env: { ...process.env, TMPDIR: place } });
+    expect(shown.status, shown.stdout + shown.stderr).to.equal(0);
+    const same = 'first run: 120 items, then 80 more; 200 of 200 recorded, sum 2646700';
+    expect(shown.stdout).to.equal(`file    ${same}\nsqlite  ${same}\n`);
+  });
+
   it('checksum-tree computes what others do', async () => {
     const tree = join(place, 'tree');
     mkdirSync(tree);

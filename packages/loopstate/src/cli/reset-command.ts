@@ -10,6 +10,7 @@ import type { ExitCode } from './exit-codes.js';
 import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
 import { keepCopy } from './state-copy.js';
+import { stateOption } from './state-option.js';
 import { visible } from './visible-text.js';
 
 interface ResetOptions {
@@ -23,7 +24,7 @@ export function addResetCommand(program: Command, onExit: (code: ExitCode) => vo
     .command('reset')
     .summary('forget all items, so that the loop starts anew')
     .description('Forget all items, so that the loop starts anew. Of a state in a file a copy is kept beside it.')
-    .requiredOption('-s, --state <url|path>', 'the state to reset')
+    .addOption(stateOption('the state to reset'))
     .option('-y, --yes', 'do not ask')
     .addHelpText('after', '\nExample:\n  $ loopstate reset --state ./encode.json --yes\n')
     .action(async (options: ResetOptions) => onExit(await reset(options)));

@@ -13,6 +13,7 @@ import { atLeastOne, fromZero, secondsAsMs } from './option-values.js';
 import { createReporter, type Reporter, type ReportStyle } from './reporters.js';
 import { SharedOutput } from './shared-output.js';
 import { shownState } from './shown-state.js';
+import { stateOption } from './state-option.js';
 import { visible } from './visible-text.js';
 
 /** The exit code by which a child says that the circumstances are at fault (EX_TEMPFAIL of sysexits.h). */
@@ -45,7 +46,7 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
     .usage('--state <url|path> [options] -- <command> [arguments, {} is the item]')
     .argument('<command...>', 'the command and its arguments; {} is replaced by the item, or it is added at the end')
     .passThroughOptions()
-    .requiredOption('-s, --state <url|path>', 'where to remember: ./state.json, file:…, sqlite:…, redis:…')
+    .addOption(stateOption('where to remember: ./state.json, file:…, sqlite:…, redis:…'))
     .option('-i, --items <file>', 'one item per line; - is standard input, the default')
     .option('-g, --glob <pattern>', 'the files that match are the items; may be given several times', gather)
     .option('-j, --jobs <n>', 'how many run at once', atLeastOne, 1)

@@ -8,6 +8,7 @@ import { LoopState } from '../loop-state.js';
 import type { ExitCode } from './exit-codes.js';
 import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
+import { stateOption } from './state-option.js';
 import { visible, visibleStart } from './visible-text.js';
 
 interface StatusOptions {
@@ -21,7 +22,7 @@ export function addStatusCommand(program: Command, onExit: (code: ExitCode) => v
     .command('status')
     .summary('show how far a loop is')
     .description('Show how far a loop is. It only reads: it can be used beside a running loop, and repairs nothing.')
-    .requiredOption('-s, --state <url|path>', 'the state to look at')
+    .addOption(stateOption('the state to look at'))
     .option('--json', 'as one JSON object')
     .addHelpText('after', '\nExample:\n  $ loopstate status --state ./encode.json\n')
     .action(async (options: StatusOptions) => onExit(await status(options)));
