@@ -48,6 +48,7 @@ export class LoopRunner<I extends LoopItem> {
   #failure: { readonly error: unknown } | undefined;
   #blocked = 0;
   #glitchesInRow = 0;
+  #cancelGrace: () => void = () => undefined;
   /** Of how many held items the last event told. */
   #toldHeld = 0;
   #refreshedMs = Number.NEGATIVE_INFINITY;
@@ -70,6 +71,7 @@ export class LoopRunner<I extends LoopItem> {
       await Promise.race([Promise.all(workers), this.#graceAfterHardStop()]);
     } finally {
       disarm();
+      this.#cancelGrace();
       this.#candidates.close();
     }
     // Work that did not heed its signal in time: its item goes back all the same, and what it may still return is not recorded.
@@ -371,7 +373,9 @@ export class LoopRunner<I extends LoopItem> {
       else this.#hard.signal.addEventListener('abort', () => resolve(), { once: true });
     });
     const { state, graceMs } = this.#settings;
-    await new Promise<void>((resolve) => state.environment.after(graceMs, resolve, { keepAlive: true }));
+    await new Promise<void>((resolve) => {
+      this.#cancelGrace = state.environment.after(graceMs, resolve, { keepAlive: true });
+    });
   }
 
   async #until(isReached: () => boolean): Promise<void> {

@@ -114,6 +114,23 @@ describe('Takeover', () => {
     expect((await b.state.read('x'))?.status).to.equal('claimed');
   });
 
+  it('does not let a run claim that was declared dead and does not know it: it registers anew first', async () => {
+    const { world, open } = fleet();
+    const a = await open(world.process('host-a'));
+    const b = await open(world.process('host-b'));
+    await a.state.begin('x');
+    await b.state.begin('own');
+    a.process.isPaused = true;
+    await world.advance(2 * LEASE_MS);
+    await b.state.begin('x');
+    const former = a.state.runId;
+    expect(await a.state.begin('fresh')).to.equal(true);
+    expect(a.state.runId).to.not.equal(former);
+    const { runs, items } = await b.state.snapshot();
+    expect(runs.map((run) => run.runId)).to.include(items.get('fresh')?.run);
+    expect(await b.state.begin('fresh')).to.equal(false);
+  });
+
   it('cannot end a newer claim of its own with an old one', async () => {
     const { world, open } = fleet();
     const a = await open(world.process('host-a'));
