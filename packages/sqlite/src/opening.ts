@@ -59,7 +59,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
     throw error;
   });
   try {
-    connection ??= await openAttached(names.database, 'store');
+    connection ??= await whenFree(surroundings.busyTimeoutMs, () => openAttached(names.database, 'store'));
     await setUp(connection, names, surroundings);
     await makeJob(connection, surroundings);
     return { connection, findings, survivesPowerLoss, close: () => closeWriter(names, connection as SqlConnection, presence) };

@@ -24,10 +24,11 @@ export class Presence {
    * Errors: those of `whenAlone`, those of SQLite.
    */
   static async enter(path: string, { withinMs, whenAlone }: { withinMs: number; whenAlone: () => Promise<void> }): Promise<Presence> {
-    const connection = await openAttached(path, 'presence');
+    // Even to look at the file takes a lock, which whoever is alone does not grant.
+    const connection = await whenFree(withinMs, () => openAttached(path, 'presence'));
     try {
       // What is kept there is worth nothing.
-      await connection.query('PRAGMA presence.synchronous = OFF');
+      await whenFree(withinMs, () => connection.query('PRAGMA presence.synchronous = OFF'));
       let isPrepared = false;
       await whenFree(withinMs, async () => {
         if (!isPrepared) isPrepared = await runAlone(connection, whenAlone);
