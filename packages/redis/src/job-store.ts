@@ -3,6 +3,7 @@
  *
  * **Invariants:**
  * - `#witness` only grows while it stands: it is what the store must still know.
+ * - `#behind` is set while the store is known to have gone backwards; nothing is sent then until it is opened again, as it is.
  * - Every call but `open` carries the witness as of its sending, and is answered only by a store that contains it.
  */
 import { randomUUID } from 'node:crypto';
@@ -70,7 +71,7 @@ export class JobStore {
   readonly #options: JobStoreOptions;
   readonly #keys: readonly string[];
   #witness: Witness = { identity: '', revision: 0 };
-  #isBehind = false;
+  #behind: LoopStateError | undefined;
 
   constructor(link: Link, options: JobStoreOptions) {
     this.#link = link;
@@ -92,12 +93,12 @@ export class JobStore {
     const [identity, revision] = rest;
     if (status !== 'OK' || identity === undefined) throw unreadable(where);
     this.#witness = { identity, revision: Number(revision) };
-    this.#isBehind = false;
+    this.#behind = undefined;
   }
 
   /** A call was refused because the store went backwards; so will every one be until it is opened again, as it is now. */
   get isBehind(): boolean {
-    return this.#isBehind;
+    return this.#behind !== undefined;
   }
 
   /** The records of `keys`, in their order. */
@@ -108,6 +109,7 @@ export class JobStore {
 
   /** Judges and applies commits, one after another, in one call; each has an answer, or an error, of its own. */
   async commit(commits: readonly CheckedCommit[]): Promise<(CommitResult | LoopStateError)[]> {
+    if (this.#behind !== undefined) throw this.#behind;
     const { wait, waitTimeoutMs, where } = this.#options;
     const mustWait = wait > 0 && commits.some((commit) => commit.durability === 'synced');
     const witness = this.#witness;
@@ -148,6 +150,7 @@ export class JobStore {
 
   /** A call that changes nothing; the answer from the revision of the store on. */
   async #ask(script: Script, args: readonly string[]): Promise<unknown[]> {
+    if (this.#behind !== undefined) throw this.#behind;
     const witness = this.#witness;
     return await this.#link.run(
       async (connection) => {
@@ -178,7 +181,7 @@ export class JobStore {
   #accepted(reply: unknown, witness: Witness): unknown[] {
     if (!Array.isArray(reply)) throw new Error('an answer that cannot be read');
     const [status, one, two] = reply as unknown[];
-    if (status === 'BACKWARDS') throw this.#told(this.#backwards(String(one), Number(two)));
+    if (status === 'BACKWARDS') throw this.#told(this.#backwards(witness, { identity: String(one), revision: Number(two) }));
     if (status === 'DAMAGED') throw this.#told(damaged(this.#options.where, String(one)));
     if (status === 'FORGOTTEN') throw new HistoryGoneError(Number(one));
     if (status !== 'OK' || typeof one !== 'string' || typeof two !== 'string') throw new Error('an answer that cannot be read');
@@ -212,16 +215,15 @@ export class JobStore {
     return record;
   }
 
-  #backwards(identity: string, revision: number): LoopStateError {
-    const { where } = this.#options;
-    this.#isBehind = true;
-    const storeId = storeIdOf(identity);
-    const isSame = storeId === storeIdOf(this.#witness.identity);
+  #backwards(witness: Witness, found: { identity: string; revision: number }): LoopStateError {
+    const storeId = storeIdOf(found.identity);
+    const isSame = storeId === storeIdOf(witness.identity);
     const what = storeId === '' ? 'is empty' : isSame ? 'lost commits that were acknowledged' : 'is another store';
-    return new WentBackwardsError(`${where} ${what}: it stands at revision ${revision}, and ${this.#witness.revision} was seen.`, {
-      storeId: storeId === '' ? undefined : storeId,
-      revision,
-    });
+    const message = `${this.#options.where} ${what}: it stands at revision ${found.revision}, and ${witness.revision} was seen.`;
+    const error = new WentBackwardsError(message, { storeId: storeId === '' ? undefined : storeId, revision: found.revision });
+    // A call that crossed with the acceptance of the store says nothing about it.
+    if (witness === this.#witness) this.#behind = error;
+    return error;
   }
 
   #told(error: LoopStateError): LoopStateError {
