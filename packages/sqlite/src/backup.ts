@@ -88,18 +88,16 @@ export async function finishBackup(names: StoreNames, temporary: string): Promis
 
 /** True if the database holds commits that its copy does not. */
 export async function isBackupBehind(names: StoreNames): Promise<boolean> {
-  const own = await revisionsOf(names.database);
-  return own > 0 && own !== (await revisionsOf(names.backup).catch(() => -1));
+  const own = await lastOf(names.database);
+  return own > 0 && own !== (await lastOf(names.backup).catch(() => -1));
 }
 
-/** The sum of the last revisions of all jobs: it moves with every commit. 0: there is no such file. */
-async function revisionsOf(path: string): Promise<number> {
+/** The last `seq` of a file: it moves with every commit. 0: there is no such file, or nothing in it. */
+async function lastOf(path: string): Promise<number> {
   if ((await statIfPresent(path)) === undefined) return 0;
   return await withAttached(path, 'store', async (connection) => {
-    const [row] = await connection.query(
-      `SELECT coalesce(sum((SELECT max(revision) FROM ${TABLE} AS r WHERE r.job = h.job)), 0) AS total FROM ${TABLE} AS h WHERE key = '' AND job <> ''`,
-    );
-    return numberOf(row ?? {}, 'total');
+    const [row] = await connection.query(`SELECT coalesce(max(seq), 0) AS last FROM ${TABLE}`);
+    return numberOf(row ?? {}, 'last');
   });
 }
 

@@ -11,6 +11,7 @@ import { DamagedError, isBusy } from './trouble.js';
 /** How long SQLite itself waits for a lock, on a thread that others need too; `whenFree` waits on without one. */
 const BUSY_TIMEOUT_MS = 40;
 const PAUSE_MS_MAX = 25;
+const ATTACHED_WITHIN_MS = 120_000;
 
 /** What can be bound to a parameter. Whole numbers must be safe ones. */
 export type SqlValue = string | number | null;
@@ -44,7 +45,8 @@ export async function openConnection(): Promise<SqlConnection> {
 export async function openAttached(path: string, schema: string): Promise<SqlConnection> {
   const connection = await openConnection();
   try {
-    await connection.query(`ATTACH ? AS ${schema}`, [path]);
+    // Even to look at a file takes a lock, which whoever is alone with it does not grant.
+    await whenFree(ATTACHED_WITHIN_MS, () => connection.query(`ATTACH ? AS ${schema}`, [path]));
     return connection;
   } catch (error) {
     await connection.close();

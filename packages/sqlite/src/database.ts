@@ -9,7 +9,18 @@
  */
 import { applyCommit, type CheckedCommit, type CommitResult, LoopStateError, type MemoryEntry, type StateRecord } from '@loopstate/core';
 import { numberOf, rollBack, type SqlConnection, whenFree } from './connection.js';
-import { escapeKey, type JobHeader, parseJobHeader, type StoredRow, TABLE, toRecord, toStoredRow, unescapeKey } from './records.js';
+import {
+  COLUMNS,
+  escapeKey,
+  type JobHeader,
+  parseJobHeader,
+  revisionOf,
+  type StoredRow,
+  TABLE,
+  toRecord,
+  toStoredRow,
+  unescapeKey,
+} from './records.js';
 import { addWrites, commitStatement, joinCommits, type Statement, type Write } from './statements.js';
 import { sweepDeletions } from './sweeping.js';
 import { commitFailed, hasCode, unavailable } from './trouble.js';
@@ -17,7 +28,6 @@ import { inWriteTurn } from './write-turns.js';
 
 const GROUP_COMMITS_MAX = 1_000;
 const GROUP_BYTES_MAX = 8 * 1_024 * 1_024;
-const COLUMNS = 'job, key, value, revision, at, sum';
 
 /** What a database is opened with. */
 export interface DatabaseParts {
@@ -41,12 +51,8 @@ export interface DatabaseParts {
 export interface Page {
   readonly rows: readonly StoredRow[];
   readonly header: JobHeader;
-}
-
-/** What a page begins after: a key as stored, within a revision; no key sorts before ''. */
-export interface PageStart {
-  readonly revision: number;
-  readonly key: string;
+  /** The last `seq` of the file at that moment. */
+  readonly last: number;
 }
 
 interface Waiting {
@@ -62,6 +68,7 @@ export class Database {
   #queue: Waiting[] = [];
   #flushing: Promise<void> | undefined;
   #deletions = 0;
+  readonly #quiet = new QuietStretch();
 
   constructor(parts: DatabaseParts) {
     this.#parts = parts;
@@ -86,25 +93,20 @@ export class Database {
     });
   }
 
-  /** The last revision of the job. Errors: `LOOPSTATE_UNAVAILABLE`. */
-  last(): Promise<number> {
-    return this.#inTurn(() => this.#lastRevision());
-  }
-
-  /** What was put or deleted after `start`, in the order of revisions, at most `limit` rows of it. Errors: `LOOPSTATE_UNAVAILABLE`. */
-  page(start: PageStart, limit: number | 'all'): Promise<Page> {
+  /** What was put or deleted after `seq`, in the order of revisions, at most `limit` rows of it. Errors: `LOOPSTATE_UNAVAILABLE`. */
+  page(seq: number, limit: number | 'all'): Promise<Page> {
     return this.#inTurn(async () => {
       // One statement: the header must be of the moment of the rows.
       const rows = await this.#query(
-        `SELECT ${COLUMNS} FROM ${TABLE} WHERE job = ?1 AND key = '' UNION ALL
-         SELECT * FROM (SELECT ${COLUMNS} FROM ${TABLE} WHERE job = ?1 AND (revision, key) > (?2, ?3) AND key <> ''
-           ORDER BY revision, key LIMIT ?4)`,
-        [this.#parts.job, start.revision, start.key, limit === 'all' ? -1 : limit],
+        `SELECT (SELECT max(seq) FROM ${TABLE}) AS last, ${COLUMNS} FROM ${TABLE} WHERE job = ?1 AND key = '' UNION ALL
+         SELECT * FROM (SELECT 0, ${COLUMNS} FROM ${TABLE} WHERE seq > ?2 AND +job = ?1 ORDER BY seq LIMIT ?3)`,
+        [this.#parts.job, this.#quiet.skip(seq), limit === 'all' ? -1 : limit],
       );
-      const stored = rows.map(toStoredRow);
-      const header = stored.find(({ key }) => key === '');
-      if (header?.value == null) throw this.#jobGone();
-      return { rows: stored.filter(({ key }) => key !== ''), header: parseJobHeader(header.value) };
+      const [header, ...stored] = rows.map(toStoredRow);
+      if (header?.key !== '' || header.value === null) throw this.#jobGone();
+      const last = numberOf(rows[0] ?? {}, 'last');
+      if (limit === 'all' || stored.length < limit) this.#quiet.note({ after: stored.at(-1)?.seq ?? seq, until: last });
+      return { rows: stored, header: parseJobHeader(header.value), last };
     });
   }
 
@@ -226,7 +228,7 @@ export class Database {
   /** Resolves to the largest revision that was given. Errors: those of SQLite; busy ones only after the time is up. */
   async #runCommit({ sql, parameters }: Statement): Promise<number> {
     const rows = await this.#query(sql, parameters);
-    return rows.reduce((last, row) => Math.max(last, numberOf(row, 'revision')), 0);
+    return rows.reduce((last, row) => Math.max(last, revisionOf(numberOf(row, 'seq'))), 0);
   }
 
   async #rowsOf(keys: readonly string[]): Promise<StoredRow[]> {
@@ -238,9 +240,9 @@ export class Database {
   }
 
   async #lastRevision(): Promise<number> {
-    const [row] = await this.#query(`SELECT max(revision) AS last FROM ${TABLE} WHERE job = ?1`, [this.#parts.job]);
+    const [row] = await this.#query(`SELECT max(seq) AS last FROM ${TABLE}`, []);
     if (typeof row?.last !== 'number') throw this.#jobGone();
-    return row.last;
+    return revisionOf(row.last);
   }
 
   async #sweep(): Promise<void> {
@@ -277,6 +279,26 @@ export class Database {
   }
 }
 
-function toEntry({ revision, at, value }: StoredRow): MemoryEntry {
+/**
+ * A stretch of the table in which only other jobs have rows: a job that rests beside a busy one does not read its rows again and again.
+ * It stays that way, since commits are only added behind.
+ */
+class QuietStretch {
+  #after = 0;
+  #until = 0;
+
+  note({ after, until }: { after: number; until: number }): void {
+    this.#after = after;
+    this.#until = Math.max(after, until);
+  }
+
+  /** From where there is something to read, for one who knows everything up to `seq`. */
+  skip(seq: number): number {
+    return seq >= this.#after && seq < this.#until ? this.#until : seq;
+  }
+}
+
+function toEntry({ seq, at, value }: StoredRow): MemoryEntry {
+  const revision = revisionOf(seq);
   return value === null ? { revision, at } : { revision, at, text: value };
 }

@@ -14,11 +14,11 @@ import {
   UnavailableError,
 } from '@loopstate/core';
 import { BackupKeeper } from './backup.js';
-import { Database, type PageStart } from './database.js';
+import { Database } from './database.js';
 import { StoreNames } from './names.js';
 import { type OpenDatabase, openForReading, openForWriting, type Surroundings } from './opening.js';
 import { type FileSystemType, realFileSystemType, resolveDatabasePath } from './place.js';
-import { toChange } from './records.js';
+import { revisionOf, SEQS_PER_REVISION, toChange } from './records.js';
 import { StandingFile } from './standing-file.js';
 import { locationOf, type SqliteLocation } from './target.js';
 import { badOption, closed, unavailable } from './trouble.js';
@@ -131,22 +131,24 @@ class SqliteBackend implements StateBackend {
 
   async *changes(since: number): AsyncGenerator<StateChange> {
     this.#assertOpen();
-    const until = await this.#counted(() => this.#database.last());
-    let start: PageStart = { revision: since + 1, key: '' };
+    let after = (since + 1) * SEQS_PER_REVISION - 1;
+    let until: number | undefined;
     for (;;) {
       // What was put again meanwhile stands behind the end: it is taken along in one piece, so that no key is missed.
-      const limit = start.revision >= until ? 'all' : CHANGES_AT_ONCE;
-      const { rows, header } = await this.#counted(() => this.#database.page(start, limit));
-      if (since > 0 && start.revision <= header.forgotten) throw new HistoryGoneError(since);
-      if (since === 0 && header.forgotten > until) throw changedTooMuch(this.#path);
+      const limit = until !== undefined && after >= until ? 'all' : CHANGES_AT_ONCE;
+      const { rows, header, last } = await this.#counted(() => this.#database.page(after, limit));
+      until ??= last;
+      const isForgotten = after < (header.forgotten + 1) * SEQS_PER_REVISION - 1;
+      if (since > 0 && isForgotten) throw new HistoryGoneError(since);
+      if (since === 0 && header.forgotten > revisionOf(until)) throw changedTooMuch(this.#path);
       for (const row of rows) {
         this.#assertOpen();
         // From the beginning, only those deletions matter whose records may have been yielded already.
-        if (row.value !== null || since > 0 || row.revision > until) yield toChange(row);
+        if (row.value !== null || since > 0 || row.seq > until) yield toChange(row);
       }
-      const last = rows.at(-1);
-      if (last === undefined || limit === 'all' || rows.length < limit) return;
-      start = last;
+      const newest = rows.at(-1);
+      if (newest === undefined || limit === 'all' || rows.length < limit) return;
+      after = newest.seq;
     }
   }
 

@@ -2,14 +2,14 @@
 import { randomUUID } from 'node:crypto';
 import { type RecoveryFinding, UnavailableError } from '@loopstate/core';
 import { isBackupBehind, writeBackup } from './backup.js';
-import { openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
+import { inTransaction, openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
+import { updateFileHeader, writeFileHeader, writeJobHeader } from './headers.js';
 import { inspect } from './inspection.js';
 import type { StoreNames } from './names.js';
 import { assertUsable, type FileSystemType, makeDirectories, statIfPresent, syncDirectory } from './place.js';
 import { prepare, refuse } from './preparation.js';
 import { Presence } from './presence.js';
-import { creation, FORMAT, parseJobHeader, sumOf, TABLE } from './records.js';
-import { writeHeader } from './restoration.js';
+import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
 
 /** So long whoever is alone may check and repair a large database, or copy it, while others wait to open it. */
 const PREPARED_WITHIN_MS = 120_000;
@@ -59,7 +59,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
     throw error;
   });
   try {
-    connection ??= await whenFree(surroundings.busyTimeoutMs, () => openAttached(names.database, 'store'));
+    connection ??= await openAttached(names.database, 'store');
     await setUp(connection, names, surroundings);
     await makeJob(connection, surroundings);
     return { connection, findings, survivesPowerLoss, close: () => closeWriter(names, connection as SqlConnection, presence) };
@@ -77,12 +77,12 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
   if (found.kind === 'damaged')
     throw new UnavailableError(`${names.database} is damaged (${found.reason}): opening it for writing repairs it.`);
   if (found.kind !== 'sound') throw new UnavailableError(`${names.database} holds no state: there is nothing to read yet.`);
-  if (!found.jobs.has(surroundings.job)) {
-    throw new UnavailableError(`${names.database} has no job ${JSON.stringify(surroundings.job)}: there is nothing to read yet.`);
-  }
   const connection = await openAttached(names.database, 'store');
   try {
     await setPragma(connection, names, { name: 'query_only', value: 1 });
+    if (!(await hasJob(connection, surroundings.job))) {
+      throw new UnavailableError(`${names.database} has no job ${JSON.stringify(surroundings.job)}: there is nothing to read yet.`);
+    }
     return { connection, findings: [], survivesPowerLoss, close: () => connection.close() };
   } catch (error) {
     await connection.close();
@@ -98,7 +98,7 @@ async function setUp(connection: SqlConnection, names: StoreNames, { busyTimeout
     await setPragma(connection, names, { name: 'store.synchronous', value: 2 });
     // Damage is noticed when a page is read, not when it does harm.
     await setPragma(connection, names, { name: 'cell_size_check', value: 1 });
-    for (const statement of creation('store')) await connection.query(statement);
+    await connection.query(CREATION);
   });
 }
 
@@ -113,20 +113,24 @@ async function setPragma(connection: SqlConnection, { database }: StoreNames, pr
   );
 }
 
+/** Notes in the file whether someone has it open; makes the header of a new one. */
 async function markOpen(connection: SqlConnection, isOpen: boolean): Promise<void> {
-  await writeHeader(connection, { job: '', revision: 0, value: { format: FORMAT, isOpen } });
+  const [row] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);
+  if (row === undefined) await writeFileHeader(connection, { format: FORMAT, store: randomUUID(), isOpen }, 0);
+  else await updateFileHeader(connection, { ...parseFileHeader(textOf(row, 'value')), isOpen });
+}
+
+async function hasJob(connection: SqlConnection, job: string): Promise<boolean> {
+  const [row] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = ?1 AND key = ''`, [job]);
+  return row !== undefined && parseJobHeader(textOf(row, 'value')).forgotten >= 0;
 }
 
 async function makeJob(connection: SqlConnection, { job, busyTimeoutMs }: Surroundings): Promise<void> {
-  const value = JSON.stringify({ store: randomUUID(), forgotten: 0 });
-  await whenFree(busyTimeoutMs, async () => {
-    const [row] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = ?1 AND key = ''`, [job]);
-    if (row !== undefined) return parseJobHeader(textOf(row, 'value'));
-    return await connection.query(
-      `INSERT INTO ${TABLE} (job, key, value, revision, at, sum) VALUES (?1, '', ?2, 0, 0, ?3) ON CONFLICT DO NOTHING`,
-      [job, value, sumOf(job, '', value)],
-    );
-  });
+  await whenFree(busyTimeoutMs, () =>
+    inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
+      if (!(await hasJob(connection, job))) await writeJobHeader(connection, job, { forgotten: 0 });
+    }),
+  );
 }
 
 async function closeWriter(names: StoreNames, connection: SqlConnection | undefined, presence: Presence): Promise<void> {

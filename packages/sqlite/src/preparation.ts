@@ -4,21 +4,24 @@ import { join } from 'node:path';
 import { LoopStateError, type RecoveryFinding } from '@loopstate/core';
 import { withAttached } from './connection.js';
 import { type FindingCode, HOW_TO_RESET } from './findings.js';
-import { type Inspection, inspect, type JobStanding } from './inspection.js';
+import { type Inspection, inspect } from './inspection.js';
 import type { StoreNames } from './names.js';
 import { makeFile, putAside, statIfPresent } from './place.js';
-import { type Restored, restoreFile, restoreJobs, skipRevisions } from './restoration.js';
+import { type Restored, restoreFile, restoreRecords, skipRevisions } from './restoration.js';
 
 /** A finding, before it is reported. */
 type Finding = RecoveryFinding & { readonly code: FindingCode };
+
+/** The troubles in which the records are taken from somewhere else. */
+type Trouble = Extract<FindingCode, `database-${string}`>;
 
 /** What is wrong with a database, and what is to be done. */
 export type Remedy =
   | { readonly do: 'nothing' }
   | { readonly do: 'refuse'; readonly error: LoopStateError }
-  | { readonly do: 'restore-file'; readonly code: FindingCode; readonly useCopy: boolean; readonly salvageOld: boolean }
-  | { readonly do: 'restore-jobs'; readonly code: FindingCode; readonly jobs: readonly string[] }
-  | { readonly do: 'skip-revisions'; readonly code: FindingCode };
+  | { readonly do: 'restore-file'; readonly code: Trouble; readonly useCopy: boolean; readonly salvageOld: boolean }
+  | { readonly do: 'restore-records'; readonly code: Trouble }
+  | { readonly do: 'skip-revisions'; readonly code: 'wal-missing' };
 
 /** Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_UNAVAILABLE`, those of SQLite, any system error. */
 export async function prepare(names: StoreNames, now: number): Promise<Finding[]> {
@@ -46,8 +49,8 @@ export function refuse(path: string, found: Inspection): void {
 
 /** What is to be done, by what was found: pure, so that every case can be read here. */
 export function remedyFor(path: string, { database, copy, hasLog }: { database: Inspection; copy: Inspection; hasLog: boolean }): Remedy {
-  const hasCopy = copy.kind === 'sound' && copy.jobs.size > 0;
-  const fromCopy = (code: FindingCode, salvageOld: boolean): Remedy => ({ do: 'restore-file', code, useCopy: hasCopy, salvageOld });
+  const hasCopy = copy.kind === 'sound';
+  const fromCopy = (code: Trouble, salvageOld: boolean): Remedy => ({ do: 'restore-file', code, useCopy: hasCopy, salvageOld });
   switch (database.kind) {
     case 'absent':
       // A log without its database would be taken for that of the next one.
@@ -55,7 +58,7 @@ export function remedyFor(path: string, { database, copy, hasLog }: { database: 
     case 'empty':
       return hasCopy || hasLog ? fromCopy('database-emptied', false) : { do: 'nothing' };
     case 'without-records':
-      return hasCopy ? { do: 'restore-jobs', code: 'database-emptied', jobs: [...copy.jobs.keys()] } : { do: 'nothing' };
+      return hasCopy ? { do: 'restore-records', code: 'database-emptied' } : { do: 'nothing' };
     case 'no-database':
       return hasCopy ? fromCopy('database-damaged', false) : refused(path, database);
     case 'damaged':
@@ -63,17 +66,10 @@ export function remedyFor(path: string, { database, copy, hasLog }: { database: 
     case 'foreign-table':
     case 'newer':
       return refused(path, database);
-    case 'sound': {
-      const older = copy.kind === 'sound' ? jobsAhead(copy.jobs, database.jobs) : [];
-      if (older.length > 0) return { do: 'restore-jobs', code: 'database-older', jobs: older };
+    case 'sound':
+      if (copy.kind === 'sound' && copy.revision > database.revision) return { do: 'restore-records', code: 'database-older' };
       return database.isOpen && !hasLog ? { do: 'skip-revisions', code: 'wal-missing' } : { do: 'nothing' };
-    }
   }
-}
-
-/** The jobs whose copy is newer than the database itself. */
-function jobsAhead(copy: ReadonlyMap<string, JobStanding>, database: ReadonlyMap<string, JobStanding>): string[] {
-  return [...copy].filter(([job, { revision }]) => revision > (database.get(job)?.revision ?? -1)).map(([job]) => job);
 }
 
 function refused(path: string, found: Inspection): Remedy {
@@ -124,9 +120,7 @@ async function soundCopy(
 function whyUseless(copy: Inspection, database: Inspection): 'backup-damaged' | 'backup-of-other-store' | undefined {
   if (copy.kind === 'absent' || copy.kind === 'newer') return undefined;
   if (copy.kind !== 'sound') return 'backup-damaged';
-  if (database.kind !== 'sound') return undefined;
-  const isOther = [...copy.jobs].some(([job, { store }]) => (database.jobs.get(job)?.store ?? store) !== store);
-  return isOther ? 'backup-of-other-store' : undefined;
+  return database.kind === 'sound' && database.store !== copy.store ? 'backup-of-other-store' : undefined;
 }
 
 async function apply(
@@ -140,39 +134,33 @@ async function apply(
     const message = `${where} was not closed, and its write-ahead log ${names.log} is gone: the latest commits may be missing.`;
     return [{ code: remedy.code, severity: 'warning', where, message }];
   }
-  const writtenAt = (await statIfPresent(names.backup))?.mtime.toISOString();
-  const isFromCopy = remedy.do === 'restore-jobs' || remedy.useCopy;
-  const restored = await restore(names, remedy, now);
+  const writtenAt = (await statIfPresent(names.backup))?.mtime.toISOString() ?? 'earlier';
+  const { keptAs, salvaged } = await restore(names, remedy, now);
   const message = {
     'database-missing': `${where} was gone.`,
     'database-emptied': `${where} was emptied.`,
-    'database-damaged': `${where} was damaged (${reason}); ${restored.salvaged} rows of it could be read.`,
+    'database-damaged': `${where} was damaged (${reason}); ${salvaged.isComplete ? 'all' : salvaged.rows} rows of it could be read.`,
     'database-older': `${where} was older than its copy.`,
-  }[remedy.code as 'database-missing'];
-  const severity = isFromCopy ? 'warning' : 'loss';
-  const found = finding({ code: remedy.code, severity, where, message: `${message} ${HOW_TO_RESET}` }, restored.keptAs);
+  }[remedy.code];
+  const isFromCopy = !salvaged.isComplete && (remedy.do === 'restore-records' || remedy.useCopy);
+  const severity = isFromCopy || salvaged.isComplete ? 'warning' : 'loss';
+  const found = finding({ code: remedy.code, severity, where, message: `${message} ${HOW_TO_RESET}` }, keptAs);
   if (!isFromCopy) return [found];
-  const from = `${names.backup}, written ${writtenAt ?? 'earlier'}`;
-  return [
-    found,
-    {
-      code: 'started-from-backup',
-      severity: remedy.code === 'database-older' ? 'warning' : 'loss',
-      where,
-      message: `The store goes on from ${from}: what was committed after that may be missing.`,
-    },
-  ];
+  const sequel = `The store goes on from ${names.backup}, written ${writtenAt}: what was committed after that may be missing.`;
+  // An older database is the work of someone who had the choice.
+  return [found, { code: 'started-from-backup', severity: remedy.code === 'database-older' ? 'warning' : 'loss', where, message: sequel }];
 }
 
 async function restore(
   names: StoreNames,
-  remedy: Extract<Remedy, { do: 'restore-file' | 'restore-jobs' }>,
+  remedy: Extract<Remedy, { do: 'restore-file' | 'restore-records' }>,
   now: number,
 ): Promise<Restored> {
-  if (remedy.do === 'restore-jobs') return await restoreJobs(names, { jobs: remedy.jobs, keep: remedy.code === 'database-older', now });
+  if (remedy.do === 'restore-records') return await restoreRecords(names, { keep: remedy.code === 'database-older', now });
   const restored = await restoreFile(names, { ...remedy, now });
   if (restored !== undefined) return restored;
-  if (remedy.code !== 'database-damaged') return { keptAs: await putAside(names, names.files, now), salvaged: 0 };
+  if (remedy.code !== 'database-damaged')
+    return { keptAs: await putAside(names, names.files, now), salvaged: { rows: 0, isComplete: false } };
   throw new LoopStateError(
     'LOOPSTATE_UNAVAILABLE',
     `${names.database} is damaged, nothing of it can be read, and there is no copy. It is left untouched: move it away to start from nothing.`,

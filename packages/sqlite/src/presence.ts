@@ -24,8 +24,7 @@ export class Presence {
    * Errors: those of `whenAlone`, those of SQLite.
    */
   static async enter(path: string, { withinMs, whenAlone }: { withinMs: number; whenAlone: () => Promise<void> }): Promise<Presence> {
-    // Even to look at the file takes a lock, which whoever is alone does not grant.
-    const connection = await whenFree(withinMs, () => openAttached(path, 'presence'));
+    const connection = await openAttached(path, 'presence');
     try {
       // What is kept there is worth nothing.
       await whenFree(withinMs, () => connection.query('PRAGMA presence.synchronous = OFF'));

@@ -2,20 +2,23 @@
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import { inTransaction, numberOf, type SqlConnection, textOf, withAttached } from './connection.js';
+import { writeFileHeader, writeJobHeader } from './headers.js';
 import type { StoreNames } from './names.js';
 import { freeTime, makeFile, publish, putAside, statIfPresent } from './place.js';
-import { creation, FORMAT, parseJobHeader, sumOf, TABLE } from './records.js';
-import { salvage } from './salvage.js';
+import { COLUMNS, CREATION, FORMAT, parseFileHeader, revisionOf, TABLE } from './records.js';
+import { addRows, type Salvaged, salvage } from './salvage.js';
 
 /** Commits that were lost had revisions too, and none may be given again; nobody commits more than this between two copies. */
 const REVISIONS_SKIPPED = 1_000_000_000;
+
+const NOTHING: Salvaged = { rows: 0, isComplete: false };
 
 /** What was done. */
 export interface Restored {
   /** Where the files that were replaced are kept. */
   readonly keptAs: string | undefined;
-  /** How many rows of the damaged database were read. */
-  readonly salvaged: number;
+  /** What could be read of the damaged database. */
+  readonly salvaged: Salvaged;
 }
 
 /**
@@ -30,17 +33,11 @@ export async function restoreFile(
 ): Promise<Restored | undefined> {
   const temporary = names.temporary();
   try {
+    const salvaged = salvageOld ? await salvage(names.database, async () => undefined) : NOTHING;
+    if (!useCopy && salvaged.rows === 0) return undefined;
     if (useCopy) await fs.copyFile(names.backup, temporary, fs.constants.COPYFILE_EXCL);
     else await makeFile(temporary);
-    const salvaged = await withAttached(temporary, 'store', (connection) =>
-      inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
-        for (const statement of creation('store')) await connection.query(statement);
-        const count = salvageOld ? await salvage(names.database, connection) : 0;
-        await skipRevisions(connection);
-        return count;
-      }),
-    );
-    if (!useCopy && salvaged === 0) return undefined;
+    await withAttached(temporary, 'store', (connection) => fill(connection, names, salvaged));
     const old = await statIfPresent(names.database);
     if (old !== undefined) await fs.chmod(temporary, Number(old.mode) & 0o777);
     const keptAs = await putAside(names, names.files, now);
@@ -51,62 +48,48 @@ export async function restoreFile(
   }
 }
 
+async function fill(connection: SqlConnection, names: StoreNames, { rows, isComplete }: Salvaged): Promise<void> {
+  await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
+    await connection.query(CREATION);
+    // What only the copy knows was deleted since, and the deletion forgotten.
+    if (isComplete) await connection.query(`DELETE FROM ${TABLE}`);
+    if (rows > 0) await salvage(names.database, (sound) => addRows(connection, sound));
+    await skipRevisions(connection);
+  });
+}
+
 /**
- * Takes jobs from the copy into the database that stands, all or none; everything else in it stays. What the database held of
- * them is kept aside where `keep` says so.
+ * Takes the records of the copy into the database that stands, in place of its own; whatever else is in it stays. What it held is
+ * kept aside where `keep` says so.
  *
  * Errors: those of SQLite, any system error; the database is then as it was.
  */
-export async function restoreJobs(
-  names: StoreNames,
-  { jobs, keep, now }: { jobs: readonly string[]; keep: boolean; now: number },
-): Promise<Restored> {
+export async function restoreRecords(names: StoreNames, { keep, now }: { keep: boolean; now: number }): Promise<Restored> {
   return await withAttached(names.database, 'store', async (connection) => {
     const aside = names.aside(names.database, await freeTime(names, [names.database], now));
     if (keep) await connection.query('VACUUM store INTO ?', [aside]);
     await connection.query('ATTACH ? AS copy', [names.backup]);
     await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
-      for (const statement of creation('store')) await connection.query(statement);
-      for (const job of ['', ...jobs]) {
-        await connection.query(`DELETE FROM ${TABLE} WHERE job = ?1`, [job]);
-        await connection.query(
-          `INSERT INTO ${TABLE} SELECT job, key, value, revision, at, sum FROM copy.loopstate_records WHERE job = ?1`,
-          [job],
-        );
-      }
+      await connection.query(CREATION);
+      await connection.query(`DELETE FROM ${TABLE}`);
+      await connection.query(`INSERT INTO ${TABLE} (${COLUMNS}) SELECT ${COLUMNS} FROM copy.loopstate_records`);
       await skipRevisions(connection);
     });
-    return { keptAs: keep ? aside : undefined, salvaged: 0 };
+    return { keptAs: keep ? aside : undefined, salvaged: NOTHING };
   });
 }
 
 /**
- * Lifts the revisions of every job above all that may have been given, and forgets the deletions so far: what followers have
- * seen may be more than what stands now.
+ * Lifts the revisions above all that may have been given, and forgets the deletions so far: what followers have seen may be more
+ * than what stands now.
  */
 export async function skipRevisions(connection: SqlConnection): Promise<void> {
-  await writeHeader(connection, { job: '', revision: 0, value: { format: FORMAT, isOpen: true } });
-  const rows = await connection.query(
-    `SELECT job, max(revision) AS last, (SELECT value FROM ${TABLE} AS h WHERE h.job = r.job AND key = '') AS header
-     FROM ${TABLE} AS r WHERE job <> '' GROUP BY job`,
-  );
-  for (const row of rows) {
-    const revision = numberOf(row, 'last') + REVISIONS_SKIPPED;
-    const store = row.header === null ? randomUUID() : parseJobHeader(textOf(row, 'header')).store;
-    await writeHeader(connection, { job: textOf(row, 'job'), revision, value: { store, forgotten: revision } });
+  const [file] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);
+  const store = file === undefined ? randomUUID() : parseFileHeader(textOf(file, 'value')).store;
+  const [row] = await connection.query(`SELECT coalesce(max(seq), 0) AS last FROM ${TABLE}`);
+  const floor = revisionOf(numberOf(row ?? {}, 'last')) + REVISIONS_SKIPPED;
+  for (const { job } of await connection.query(`SELECT DISTINCT job FROM ${TABLE} WHERE job <> ''`)) {
+    if (typeof job === 'string') await writeJobHeader(connection, job, { forgotten: floor });
   }
-}
-
-/** Writes the header of a job, or (job '') of the file. */
-export async function writeHeader(
-  connection: SqlConnection,
-  { job, revision, value }: { job: string; revision: number; value: object },
-): Promise<void> {
-  const text = JSON.stringify(value);
-  await connection.query(`INSERT OR REPLACE INTO ${TABLE} (job, key, value, revision, at, sum) VALUES (?1, '', ?2, ?3, 0, ?4)`, [
-    job,
-    text,
-    revision,
-    sumOf(job, '', text),
-  ]);
+  await writeFileHeader(connection, { format: FORMAT, store, isOpen: true }, floor);
 }

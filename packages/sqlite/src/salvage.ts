@@ -1,26 +1,52 @@
 /** What can still be read of a damaged database: every row that SQLite finds and whose check sum is right. */
-import { openAttached, type SqlConnection, type SqlRow, type SqlValue } from './connection.js';
-import { sumOf, TABLE, toStoredRow } from './records.js';
+import { numberOf, openAttached, type SqlConnection, type SqlRow } from './connection.js';
+import { COLUMNS, type StoredRow, sumOf, TABLE, toStoredRow } from './records.js';
 import { isDamage } from './trouble.js';
 
 const ROWS_AT_ONCE = 500;
 
+/** How much of a damaged database could be read. */
+export interface Salvaged {
+  /** Sound rows, each counted once. */
+  readonly rows: number;
+  /** Every row was found, and sound: what is damaged is an index, or nothing of ours. */
+  readonly isComplete: boolean;
+}
+
 /**
- * Adds the sound rows of the database at `path` to the one that is attached as `store`, where they are newer than what stands
- * there. Resolves to how many were found. What SQLite can't read on the way forward is approached from the other end.
+ * Hands the sound rows of the database at `path` to `take`, some of them perhaps twice. What SQLite can't read on the way forward is
+ * approached from the other end.
  *
- * Errors: those of `into`; damage of the file itself is none.
+ * Errors: those of `take`; damage is none.
  */
-export async function salvage(path: string, into: SqlConnection): Promise<number> {
-  let found = 0;
-  for (const direction of ['ASC', 'DESC'] as const) {
-    const result = await walk(path, direction, async (rows) => {
-      found += rows.length;
-      await addRows(into, rows);
-    });
-    if (result === 'end') break;
-  }
-  return found;
+export async function salvage(path: string, take: (rows: readonly StoredRow[]) => Promise<void>): Promise<Salvaged> {
+  const seen = new Set<number>();
+  let isSound = true;
+  const takeSound = async (rows: readonly SqlRow[]) => {
+    const sound = rows.map(soundRow).filter((row) => row !== undefined);
+    for (const { seq } of sound) seen.add(seq);
+    isSound &&= sound.length === rows.length;
+    await take(sound);
+  };
+  const isRead = (await walk(path, 'ASC', takeSound)) === 'end';
+  if (!isRead) await walk(path, 'DESC', takeSound);
+  return { rows: seen.size, isComplete: isRead && isSound };
+}
+
+/**
+ * Adds rows to the database that is attached as `store`, where they are newer than what stands there. Of a header only one that is
+ * missing is taken: what stands there is from a sound copy. Errors: those of SQLite.
+ */
+export async function addRows(into: SqlConnection, rows: readonly StoredRow[]): Promise<void> {
+  const list = rows.map(({ seq, job, key, value, at }) => [seq, job, key, value, at, sumOf(job, key, value)]);
+  await into.query(
+    `INSERT OR REPLACE INTO ${TABLE} (${COLUMNS})
+     SELECT found.value ->> 0, found.value ->> 1, found.value ->> 2, found.value ->> 3, found.value ->> 4, found.value ->> 5
+     FROM json_each(?1) AS found
+     WHERE NOT EXISTS (SELECT 1 FROM ${TABLE} AS r WHERE r.job = found.value ->> 1 AND r.key = found.value ->> 2
+       AND (r.key = '' OR r.seq >= found.value ->> 0))`,
+    [JSON.stringify(list)],
+  );
 }
 
 async function walk(path: string, direction: 'ASC' | 'DESC', take: (rows: readonly SqlRow[]) => Promise<void>): Promise<'end' | 'damage'> {
@@ -28,7 +54,7 @@ async function walk(path: string, direction: 'ASC' | 'DESC', take: (rows: readon
   try {
     connection = await openAttached(path, 'store');
     let limit = ROWS_AT_ONCE;
-    let after: readonly SqlValue[] | undefined;
+    let after: number | undefined;
     for (;;) {
       const rows = await readOn(connection, direction, after, limit);
       if (rows === 'damage') {
@@ -37,10 +63,10 @@ async function walk(path: string, direction: 'ASC' | 'DESC', take: (rows: readon
         limit = Math.ceil(limit / 8);
         continue;
       }
-      await take(rows.filter(isSound));
+      await take(rows);
       const last = rows.at(-1);
       if (last === undefined) return 'end';
-      after = [last.job as SqlValue, last.key as SqlValue];
+      after = numberOf(last, 'seq');
     }
   } finally {
     await connection?.close();
@@ -50,35 +76,23 @@ async function walk(path: string, direction: 'ASC' | 'DESC', take: (rows: readon
 async function readOn(
   connection: SqlConnection,
   direction: 'ASC' | 'DESC',
-  after: readonly SqlValue[] | undefined,
+  after: number | undefined,
   limit: number,
 ): Promise<readonly SqlRow[] | 'damage'> {
-  const from = after === undefined ? '' : `WHERE (job, key) ${direction === 'ASC' ? '>' : '<'} (?1, ?2)`;
+  const from = after === undefined ? '' : `WHERE seq ${direction === 'ASC' ? '>' : '<'} ${after}`;
   try {
-    return await connection.query(`SELECT * FROM ${TABLE} ${from} ORDER BY job ${direction}, key ${direction} LIMIT ${limit}`, after ?? []);
+    return await connection.query(`SELECT ${COLUMNS} FROM ${TABLE} ${from} ORDER BY seq ${direction} LIMIT ${limit}`);
   } catch (error) {
     if (isDamage(error)) return 'damage';
     throw error;
   }
 }
 
-function isSound(row: SqlRow): boolean {
+function soundRow(row: SqlRow): StoredRow | undefined {
   try {
-    toStoredRow(row);
-    return true;
-  } catch {
-    return false;
+    return toStoredRow(row);
+  } catch (error) {
+    if (isDamage(error)) return undefined;
+    throw error;
   }
-}
-
-/** Of a header only one that is missing is taken: what stands there is from a sound copy. */
-async function addRows(into: SqlConnection, rows: readonly SqlRow[]): Promise<void> {
-  const list = rows.map(toStoredRow).map((row) => [row.job, row.key, row.value, row.revision, row.at, sumOf(row.job, row.key, row.value)]);
-  await into.query(
-    `INSERT INTO ${TABLE} (job, key, value, revision, at, sum)
-     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?1) WHERE true
-     ON CONFLICT (job, key) DO UPDATE SET value = excluded.value, revision = excluded.revision, at = excluded.at, sum = excluded.sum
-     WHERE excluded.revision > revision AND key <> ''`,
-    [JSON.stringify(list)],
-  );
 }

@@ -1,11 +1,11 @@
 /**
  * The statement that is a whole commit, or a whole group of commits. It writes every row, or fails with `SQLITE_CONSTRAINT` and
- * writes none: where a check does not hold, the new revision is NULL, which its column refuses. That is one statement of one
+ * writes none: where a check does not hold, the time is NULL, which its column refuses. That is one statement of one
  * transaction: between the judging and the writing nothing else commits.
  */
 import type { Check, CheckedCommit } from '@loopstate/core';
 import type { SqlValue } from './connection.js';
-import { escapeKey, sumOf, TABLE } from './records.js';
+import { escapeKey, SEQS_PER_REVISION, sumOf, TABLE } from './records.js';
 
 /** So few checks are written out in the statement; more are passed as one list, which takes SQLite longer to prepare. */
 const CHECKS_WRITTEN_OUT_MAX = 4;
@@ -23,7 +23,7 @@ export interface Group {
   readonly writes: ReadonlyMap<string, Write>;
 }
 
-/** A statement with the values of its parameters; it answers with the revisions that it gave. */
+/** A statement with the values of its parameters; it answers with the `seq` of each row. */
 export interface Statement {
   readonly sql: string;
   readonly parameters: readonly SqlValue[];
@@ -60,6 +60,14 @@ export function commitStatement(job: string, at: number, { checks, writes }: Gro
   return isShort ? shortStatement(job, at, checks, only) : longStatement(job, at, checks, writes);
 }
 
+/** The last revision of the file. */
+const LAST = `(SELECT max(seq) FROM ${TABLE}) / ${SEQS_PER_REVISION}`;
+
+/** The revision at which a key stands, in SQL; 0: it is absent. */
+function standing(key: string): string {
+  return `coalesce((SELECT seq / ${SEQS_PER_REVISION} FROM ${TABLE} WHERE job = ?1 AND key = ${key} AND value IS NOT NULL), 0)`;
+}
+
 /**
  * | parameter   | holds                                          |
  * |-------------|------------------------------------------------|
@@ -70,14 +78,11 @@ export function commitStatement(job: string, at: number, { checks, writes }: Gro
  */
 function shortStatement(job: string, at: number, checks: readonly Check[], [key, { value, nth }]: [string, Write]): Statement {
   const stored = escapeKey(key);
-  const demands = checks.map(
-    (_, index) =>
-      `coalesce((SELECT revision FROM ${TABLE} WHERE job = ?1 AND key = ?${7 + 2 * index} AND value IS NOT NULL), 0) = ?${8 + 2 * index}`,
-  );
-  const last = `(SELECT max(revision) FROM ${TABLE} WHERE job = ?1)`;
-  const revision = demands.length === 0 ? `${last} + ?5` : `CASE WHEN ${demands.join(' AND ')} THEN ${last} + ?5 END`;
+  const demands = checks.map((_, index) => `${standing(`?${7 + 2 * index}`)} = ?${8 + 2 * index}`);
+  const time = demands.length === 0 ? '?6' : `CASE WHEN ${demands.join(' AND ')} THEN ?6 END`;
   return {
-    sql: `INSERT OR REPLACE INTO ${TABLE} (job, key, value, sum, revision, at) VALUES (?1, ?2, ?3, ?4, ${revision}, ?6) RETURNING revision`,
+    sql: `INSERT OR REPLACE INTO ${TABLE} (seq, job, key, value, sum, at)
+      VALUES ((${LAST} + ?5) * ${SEQS_PER_REVISION}, ?1, ?2, ?3, ?4, ${time}) RETURNING seq`,
     parameters: [
       job,
       stored,
@@ -91,26 +96,25 @@ function shortStatement(job: string, at: number, checks: readonly Check[], [key,
 }
 
 /**
- * | parameter | holds                                                 |
- * |-----------|-------------------------------------------------------|
- * | ?1        | the job                                               |
- * | ?2        | the writes, as JSON: a list of [key, value, sum, nth] |
- * | ?3        | the time                                              |
- * | ?4        | the checks, as JSON: a list of [key, revision]        |
+ * | parameter | holds                                                        |
+ * |-----------|--------------------------------------------------------------|
+ * | ?1        | the job                                                      |
+ * | ?2        | the writes, as JSON: a list of [key, value, sum, nth, place] |
+ * | ?3        | the time                                                     |
+ * | ?4        | the checks, as JSON: a list of [key, revision]               |
  */
-const LONG = `INSERT OR REPLACE INTO ${TABLE} (job, key, value, sum, revision, at)
-  SELECT ?1, w.value ->> 0, w.value ->> 1, w.value ->> 2,
-    CASE WHEN NOT EXISTS (
-      SELECT 1 FROM json_each(?4) AS c
-      WHERE coalesce((SELECT revision FROM ${TABLE} WHERE job = ?1 AND key = c.value ->> 0 AND value IS NOT NULL), 0) <> c.value ->> 1
-    ) THEN (SELECT max(revision) FROM ${TABLE} WHERE job = ?1) + (w.value ->> 3) END,
-    ?3
-  FROM json_each(?2) AS w RETURNING revision`;
+const LONG = `INSERT OR REPLACE INTO ${TABLE} (seq, job, key, value, sum, at)
+  SELECT (${LAST} + (w.value ->> 3)) * ${SEQS_PER_REVISION} + (w.value ->> 4), ?1, w.value ->> 0, w.value ->> 1, w.value ->> 2,
+    CASE WHEN NOT EXISTS (SELECT 1 FROM json_each(?4) AS c WHERE ${standing('c.value ->> 0')} <> c.value ->> 1) THEN ?3 END
+  FROM json_each(?2) AS w RETURNING seq`;
 
 function longStatement(job: string, at: number, checks: readonly Check[], writes: ReadonlyMap<string, Write>): Statement {
+  const placesTaken = new Map<number, number>();
   const rows = [...writes].map(([key, { value, nth }]) => {
     const stored = escapeKey(key);
-    return [stored, value, sumOf(job, stored, value), nth];
+    const place = placesTaken.get(nth) ?? 0;
+    placesTaken.set(nth, place + 1);
+    return [stored, value, sumOf(job, stored, value), nth, place];
   });
   const demands = checks.map((check) => [escapeKey(check.key), check.revision]);
   return { sql: LONG, parameters: [job, JSON.stringify(rows), at, JSON.stringify(demands)] };
