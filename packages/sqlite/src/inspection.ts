@@ -26,7 +26,8 @@ export async function inspect(path: string, depth: 'every' | 'first' = 'every'):
     return await withAttached(path, 'store', (connection) => inspectAttached(connection, depth));
   } catch (error) {
     if (hasCode(error, 'SQLITE_NOTADB')) return { kind: 'no-database' };
-    if (isDamage(error)) return { kind: 'damaged', reason: error instanceof Error ? error.message : String(error) };
+    // None of our statements is wrong: it is the schema, or the header, that makes no sense.
+    if (isDamage(error) || hasCode(error, 'SQLITE_ERROR')) return { kind: 'damaged', reason: error instanceof Error ? error.message : String(error) };
     throw error;
   }
 }

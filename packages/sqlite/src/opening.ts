@@ -37,8 +37,10 @@ export interface OpenDatabase {
 export async function openForWriting(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'write' });
   // A file that is to be refused gets nothing put beside it, not even a lock.
-  if ((await statIfPresent(names.lock)) === undefined && (await statIfPresent(names.backup)) === undefined) {
-    refuse(names.database, await inspect(names.database, 'first'));
+  if ((await statIfPresent(names.lock)) === undefined) {
+    const found = await inspect(names.database, 'first');
+    const mayBeRestored = found.kind === 'no-database' && (await statIfPresent(names.backup)) !== undefined;
+    if (!mayBeRestored) refuse(names.database, found);
   }
   await makeDirectories(names.directory);
   let connection: SqlConnection | undefined;
@@ -90,8 +92,16 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
   }
 }
 
-/** Every connection for itself: what one has set says nothing of another. */
-async function setUp(connection: SqlConnection, names: StoreNames, { busyTimeoutMs }: Surroundings): Promise<void> {
+/**
+ * Sets what every commit relies on, and reads it back; on every connection, since what one has set says nothing of another.
+ *
+ * Errors: `LOOPSTATE_UNAVAILABLE` if a setting did not take.
+ */
+export async function setUp(
+  connection: SqlConnection,
+  names: StoreNames,
+  { busyTimeoutMs }: Pick<Surroundings, 'busyTimeoutMs'>,
+): Promise<void> {
   await whenFree(busyTimeoutMs, async () => {
     await setPragma(connection, names, { name: 'store.journal_mode', value: 'wal' });
     // FULL: the log is synced before a commit returns.

@@ -51,6 +51,8 @@ export function refuse(path: string, found: Inspection): void {
 export function remedyFor(path: string, { database, copy, hasLog }: { database: Inspection; copy: Inspection; hasLog: boolean }): Remedy {
   const hasCopy = copy.kind === 'sound';
   const fromCopy = (code: Trouble, salvageOld: boolean): Remedy => ({ do: 'restore-file', code, useCopy: hasCopy, salvageOld });
+  // Without its database, a copy that we can't read is all there is.
+  if (copy.kind === 'newer' && database.kind !== 'sound') return refused(`${path}.backup`, copy);
   switch (database.kind) {
     case 'absent':
       // A log without its database would be taken for that of the next one.
@@ -105,7 +107,10 @@ async function soundCopy(
   names: StoreNames,
   { database, now, findings }: { database: Inspection; now: number; findings: Finding[] },
 ): Promise<Inspection> {
-  const copy = await inspect(names.backup);
+  let copy = await inspect(names.backup, 'first');
+  // Only one that may be needed is read to its end.
+  const isNeeded = copy.kind === 'sound' && (database.kind !== 'sound' || copy.revision > database.revision);
+  if (isNeeded) copy = await inspect(names.backup);
   const code = whyUseless(copy, database);
   if (code === undefined) return copy;
   const keptAs = await putAside(names, [names.backup], now);

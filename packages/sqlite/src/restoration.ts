@@ -48,11 +48,9 @@ export async function restoreFile(
   }
 }
 
-async function fill(connection: SqlConnection, names: StoreNames, { rows, isComplete }: Salvaged): Promise<void> {
+async function fill(connection: SqlConnection, names: StoreNames, { rows }: Salvaged): Promise<void> {
   await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
     await connection.query(CREATION);
-    // What only the copy knows was deleted since, and the deletion forgotten.
-    if (isComplete) await connection.query(`DELETE FROM ${TABLE}`);
     if (rows > 0) await salvage(names.database, (sound) => addRows(connection, sound));
     await skipRevisions(connection);
   });

@@ -1,7 +1,7 @@
 /** What can still be read of a damaged database: every row that SQLite finds and whose check sum is right. */
-import { numberOf, openAttached, type SqlConnection, type SqlRow } from './connection.js';
+import { numberOf, type SqlConnection, type SqlRow, textOf, withAttached } from './connection.js';
 import { COLUMNS, type StoredRow, sumOf, TABLE, toStoredRow } from './records.js';
-import { isDamage } from './trouble.js';
+import { hasCode, isDamage } from './trouble.js';
 
 const ROWS_AT_ONCE = 500;
 
@@ -9,7 +9,7 @@ const ROWS_AT_ONCE = 500;
 export interface Salvaged {
   /** Sound rows, each counted once. */
   readonly rows: number;
-  /** Every row was found, and sound: what is damaged is an index, or nothing of ours. */
+  /** Every row that the index knows was found, and sound: nothing is missing. */
   readonly isComplete: boolean;
 }
 
@@ -20,17 +20,18 @@ export interface Salvaged {
  * Errors: those of `take`; damage is none.
  */
 export async function salvage(path: string, take: (rows: readonly StoredRow[]) => Promise<void>): Promise<Salvaged> {
-  const seen = new Set<number>();
-  let isSound = true;
+  const seen = new Map<number, string>();
+  let areSound = true;
   const takeSound = async (rows: readonly SqlRow[]) => {
     const sound = rows.map(soundRow).filter((row) => row !== undefined);
-    for (const { seq } of sound) seen.add(seq);
-    isSound &&= sound.length === rows.length;
+    for (const { seq, job, key } of sound) seen.set(seq, nameOf(job, key));
+    areSound &&= sound.length === rows.length;
     await take(sound);
   };
   const isRead = (await walk(path, 'ASC', takeSound)) === 'end';
   if (!isRead) await walk(path, 'DESC', takeSound);
-  return { rows: seen.size, isComplete: isRead && isSound };
+  const isComplete = isRead && areSound && (await indexKnowsOnly(path, new Set(seen.values())));
+  return { rows: seen.size, isComplete };
 }
 
 /**
@@ -50,9 +51,7 @@ export async function addRows(into: SqlConnection, rows: readonly StoredRow[]): 
 }
 
 async function walk(path: string, direction: 'ASC' | 'DESC', take: (rows: readonly SqlRow[]) => Promise<void>): Promise<'end' | 'damage'> {
-  let connection: SqlConnection | undefined;
-  try {
-    connection = await openAttached(path, 'store');
+  return await withReadable(path, 'damage', async (connection) => {
     let limit = ROWS_AT_ONCE;
     let after: number | undefined;
     for (;;) {
@@ -68,9 +67,29 @@ async function walk(path: string, direction: 'ASC' | 'DESC', take: (rows: readon
       if (last === undefined) return 'end';
       after = numberOf(last, 'seq');
     }
-  } finally {
-    await connection?.close();
+  });
+}
+
+/** A page may have lost rows without a trace, but for the index. */
+async function indexKnowsOnly(path: string, found: ReadonlySet<string>): Promise<boolean> {
+  return await withReadable(path, false, async (connection) => {
+    const rows = await connection.query(`SELECT job, key FROM ${TABLE} INDEXED BY sqlite_autoindex_loopstate_records_1`);
+    return rows.every((row) => found.has(nameOf(textOf(row, 'job'), textOf(row, 'key'))));
+  });
+}
+
+/** Resolves to `otherwise` where SQLite cannot make sense of the file. */
+async function withReadable<T>(path: string, otherwise: T, run: (connection: SqlConnection) => Promise<T>): Promise<T> {
+  try {
+    return await withAttached(path, 'store', run);
+  } catch (error) {
+    if (isDamage(error) || hasCode(error, 'SQLITE_ERROR')) return otherwise;
+    throw error;
   }
+}
+
+function nameOf(job: string, key: string): string {
+  return JSON.stringify([job, key]);
 }
 
 async function readOn(

@@ -1,0 +1,187 @@
+/**
+ * Proves what opening does with the place and the words it is given: what it makes, shares, sets, and refuses untouched. On real files.
+ */
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { KeyvSqlite } from '@keyv/sqlite';
+import { expect } from 'chai';
+import { openAttached, type SqlConnection, withAttached } from '../src/connection.js';
+import { updateFileHeader } from '../src/headers.js';
+import { StoreNames } from '../src/names.js';
+import { openSqliteBackend, type SqliteBackendOptions } from '../src/open-sqlite-backend.js';
+import { openForWriting, setUp } from '../src/opening.js';
+import { realFileSystemType } from '../src/place.js';
+import { codeOf, contentOf, findingsOf, put, recordsOf, refusal, withDirectory } from './stores.js';
+
+const NFS = 0x6969;
+const TMPFS = 0x01021994;
+
+async function made(path: string): Promise<void> {
+  const store = await openSqliteBackend(path);
+  await put(store, { kept: 1 });
+  await store.close();
+}
+
+describe('sqlite: opening', () => {
+  it('makes missing directories, and a database that only its owner can read', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'a', 'b', 'state.db');
+      await made(path);
+      for (const name of ['state.db', 'state.db.backup']) {
+        expect((fs.statSync(join(directory, 'a', 'b', name)).mode & 0o777).toString(8), name).to.equal('600');
+      }
+    }));
+
+  it('sets what commits rely on, on each connection', () =>
+    withDirectory(async (directory) => {
+      const names = new StoreNames(join(directory, 'state.db'));
+      const surroundings = { job: 'a', busyTimeoutMs: 1_000, fileSystemType: realFileSystemType, now: Date.now };
+      const both = [await openForWriting(names, surroundings), await openForWriting(names, surroundings)];
+      for (const { connection } of both) {
+        expect(await connection.query('PRAGMA store.journal_mode')).to.deep.equal([{ journal_mode: 'wal' }]);
+        expect(await connection.query('PRAGMA store.synchronous')).to.deep.equal([{ synchronous: 2 }]);
+        expect(await connection.query('PRAGMA busy_timeout')).to.deep.equal([{ timeout: 40 }]);
+      }
+      for (const { close } of both) await close();
+    }));
+
+  for (const pragma of ['store.journal_mode', 'store.synchronous']) {
+    it(`refuses when ${pragma} does not take`, () =>
+      withDirectory(async (directory) => {
+        const names = new StoreNames(join(directory, 'state.db'));
+        const connection = await openAttached(names.database, 'store');
+        const deaf: SqlConnection = {
+          ...connection,
+          query: async (sql, parameters) => (sql.startsWith(`PRAGMA ${pragma} =`) ? [] : connection.query(sql, parameters)),
+        };
+        if (pragma === 'store.synchronous') await connection.query('PRAGMA store.synchronous = NORMAL');
+        expect(await codeOf(setUp(deaf, names, { busyTimeoutMs: 0 }))).to.equal('LOOPSTATE_UNAVAILABLE');
+        await connection.close();
+      }));
+  }
+
+  const places: Record<string, { code: string; make(path: string): void | Promise<void>; options?: SqliteBackendOptions }> = {
+    'a file that is no database': { code: 'LOOPSTATE_FOREIGN', make: (path) => fs.writeFileSync(path, 'Dear diary, '.repeat(500)) },
+    'a short file that is no database': { code: 'LOOPSTATE_FOREIGN', make: (path) => fs.writeFileSync(path, '{}') },
+    'a directory': { code: 'LOOPSTATE_BAD_OPTION', make: (path) => fs.mkdirSync(path) },
+    'a table of our name that is not ours': {
+      code: 'LOOPSTATE_FOREIGN',
+      make: (path) => withAttached(path, 'store', async (db) => void (await db.query('CREATE TABLE store.loopstate_records (a)'))),
+    },
+    'a network file system': {
+      code: 'LOOPSTATE_BAD_OPTION',
+      make: () => undefined,
+      options: { fileSystemType: async () => NFS },
+    },
+    'a newer format': {
+      code: 'LOOPSTATE_NEWER_FORMAT',
+      async make(path) {
+        await made(path);
+        const header = { format: 2, store: 'of the future', isOpen: false };
+        await withAttached(path, 'store', (db) => updateFileHeader(db, header));
+      },
+    },
+  };
+  for (const [name, { code, make, options = {} }] of Object.entries(places)) {
+    it(`refuses ${name}, and leaves it as it is`, () =>
+      withDirectory(async (directory) => {
+        const path = join(directory, 'state.db');
+        await make(path);
+        fs.rmSync(`${path}.lock`, { force: true });
+        const content = fs.existsSync(path) && fs.statSync(path).isDirectory() ? [] : contentOf(directory);
+        expect(await refusal(path, options)).to.equal(code);
+        expect(await refusal(path, { ...options, access: 'read' })).to.equal(code);
+        if (!Array.isArray(content)) expect(contentOf(directory)).to.deep.equal(content);
+      }));
+  }
+
+  it('refuses a place that cannot be written', async () => {
+    expect(await refusal('/sys/loopstate/state.db')).to.equal('LOOPSTATE_UNAVAILABLE');
+  });
+
+  it('refuses words that it does not know, and writes nothing', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      const words: Parameters<typeof openSqliteBackend>[0][] = [
+        `sqlite:${path}?mode=ro`,
+        `sqlite:${path}?job=a&job=b`,
+        `sqlite:${path}?job=`,
+        `sqlite:${path}?job=a%0Ab`,
+        `sqlite:${path}#part`,
+        `sqlite:${path}%zz`,
+        'sqlite:',
+        'sqlite::memory:',
+        { path, job: 'x'.repeat(257) },
+        { path, table: 'mine' } as { path: string },
+        new KeyvSqlite(),
+      ];
+      for (const target of words) expect(await refusal(target), JSON.stringify(target)).to.equal('LOOPSTATE_BAD_OPTION');
+      expect(await refusal(path, { access: 'rw' as 'read' })).to.equal('LOOPSTATE_BAD_OPTION');
+      expect(fs.readdirSync(directory)).to.deep.equal([]);
+    }));
+
+  it('takes a path, a URL, a location and an adapter for the same store', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'a b?.db');
+      const escaped = path.replace(' ', '%20').replace('?', '%3F');
+      const adapter = new KeyvSqlite({ uri: `sqlite://${path}` });
+      await adapter.set('theirs', 'untouched');
+      const stores = [];
+      for (const target of [path, `sqlite:${escaped}`, `sqlite://${escaped}?job=default`, { path }, adapter]) {
+        stores.push(await openSqliteBackend(target));
+      }
+      await put(stores[0]!, { shared: 7 });
+      for (const store of stores) expect((await store.read(['shared']))[0]?.value).to.equal(7);
+      for (const store of stores) await store.close();
+      // Their connection goes on, with their table.
+      expect(await adapter.get('theirs')).to.equal('untouched');
+      await adapter.close();
+    }));
+
+  it('keeps several jobs of a file apart', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      const [one, two] = [await openSqliteBackend(`sqlite:${path}?job=one`), await openSqliteBackend(`sqlite:${path}?job=two`)];
+      await put(one!, { same: 'of one', own: 1 });
+      await put(two!, { same: 'of two' });
+      expect([...(await recordsOf(one!)).values()].map(({ value }) => value)).to.have.members(['of one', 1]);
+      expect([...(await recordsOf(two!)).values()].map(({ value }) => value)).to.deep.equal(['of two']);
+      // A job that rests is not told of the other's commits, nor does it miss its own after them.
+      const cursor = (await two!.read(['same']))[0]!.revision;
+      for (let count = 0; count < 5; count++) {
+        await put(one!, { busy: count });
+        for await (const change of two!.changes(cursor)) expect(change).to.equal('no change');
+      }
+      await put(two!, { late: 1 });
+      const keys = [];
+      for await (const { key } of two!.changes(cursor)) keys.push(key);
+      expect(keys).to.deep.equal(['late']);
+      await one!.close();
+      await two!.close();
+    }));
+
+  it('reads beside a writer, makes nothing and writes nothing', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      expect(await refusal(path, { access: 'read' })).to.equal('LOOPSTATE_UNAVAILABLE');
+      expect(fs.readdirSync(directory)).to.deep.equal([]);
+      const writer = await openSqliteBackend(path);
+      await put(writer, { one: 1 });
+      expect(await refusal({ path, job: 'none' }, { access: 'read' })).to.equal('LOOPSTATE_UNAVAILABLE');
+      const reader = await openSqliteBackend(path, { access: 'read' });
+      expect((await reader.read(['one']))[0]?.value).to.equal(1);
+      expect(await codeOf(reader.commit({ puts: [{ key: 'two', value: 2 }] }))).to.equal('LOOPSTATE_READ_ONLY');
+      await put(writer, { two: 2 });
+      expect([...(await recordsOf(reader)).keys()]).to.deep.equal(['one', 'two']);
+      await writer.close();
+      await reader.close();
+    }));
+
+  it('claims no more than the file system keeps', () =>
+    withDirectory(async (directory) => {
+      const store = await openSqliteBackend(join(directory, 'state.db'), { fileSystemType: async () => TMPFS });
+      expect(store.traits).to.deep.equal({ name: 'sqlite', survives: 'process-crash', reach: 'host' });
+      expect(findingsOf(store)).to.deep.equal([]);
+      await store.close();
+    }));
+});
