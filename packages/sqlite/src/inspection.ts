@@ -27,7 +27,8 @@ export async function inspect(path: string, depth: 'every' | 'first' = 'every'):
   } catch (error) {
     if (hasCode(error, 'SQLITE_NOTADB')) return { kind: 'no-database' };
     // None of our statements is wrong: it is the schema, or the header, that makes no sense.
-    if (isDamage(error) || hasCode(error, 'SQLITE_ERROR')) return { kind: 'damaged', reason: error instanceof Error ? error.message : String(error) };
+    if (isDamage(error) || hasCode(error, 'SQLITE_ERROR'))
+      return { kind: 'damaged', reason: error instanceof Error ? error.message : String(error) };
     throw error;
   }
 }
