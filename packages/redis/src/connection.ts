@@ -185,8 +185,9 @@ class OwnConnection implements Connection {
     try {
       return await this.#send(args, {});
     } catch (error) {
-      // The driver rejects what was in flight with the fact that it was ended; why is what helps.
-      if (error instanceof Error && error.constructor.name === 'DisconnectsClientError') throw this.#failure ?? error;
+      // The driver rejects what was in flight with the fact that it was ended; why is what helps. As a plain error: were it a refusal of
+      // another command, it would say nothing about this one.
+      if (error instanceof Error && error.constructor.name === 'DisconnectsClientError') throw plainCause(this.#failure ?? error);
       throw error;
     }
   }
@@ -197,7 +198,7 @@ class OwnConnection implements Connection {
 
   #lose(error: unknown): void {
     const isFirst = this.#failure === undefined;
-    this.#failure ??= error instanceof Error ? plainCause(error) : new Error('the connection was closed');
+    this.#failure ??= error instanceof Error ? error : new Error('the connection was closed');
     if (isFirst && this.#hasConnected) this.#destroy();
   }
 

@@ -113,7 +113,7 @@ export class JobStore {
     const { wait, waitTimeoutMs, where } = this.#options;
     const mustWait = wait > 0 && commits.some((commit) => commit.durability === 'synced');
     const witness = this.#witness;
-    const args = [mustWait ? '1' : '0', `${TOMBSTONES_KEPT}`, `${TURNS_KEPT}`, `${commits.length}`, ...commits.flatMap(encodeCommit)];
+    const args = [`${TOMBSTONES_KEPT}`, `${TURNS_KEPT}`, `${commits.length}`, ...commits.flatMap(encodeCommit)];
     let acks = 0;
     const reply = await this.#link.run(
       async (connection) => {

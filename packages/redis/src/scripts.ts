@@ -132,10 +132,9 @@ return {'OK', identity, revision}
  *
  * | ARGV | is |
  * |------|----|
- * | 4    | `1`: write something even when every commit is refused, so that `WAIT` waits for what the refusals saw |
- * | 5    | how many tombstones are kept |
- * | 6    | how many turns are kept |
- * | 7    | how many commits follow |
+ * | 4    | how many tombstones are kept |
+ * | 5    | how many turns are kept |
+ * | 6    | how many commits follow |
  * | then for each commit | the numbers of its checks, puts and deletes; for each check key and revision; for each put key and `<checksum> <JSON>`; for each delete the key |
  *
  * Answers for each commit its revision, or a list: for each conflict the key and its record (empty: absent).
@@ -147,7 +146,7 @@ local time = call('TIME')
 local clockStamp = time[1] .. string.rep('0', 6 - #time[2]) .. time[2]
 local clock = tonumber(clockStamp)
 local last, live, buried = tonumber(revision), tonumber(count), tonumber(graves)
-local at = 8
+local at = 7
 
 local stampOfLast = revision
 local function nextStamp()
@@ -205,7 +204,7 @@ end
 
 local reply = {'OK', news, revision}
 local wrote = false
-for _ = 1, tonumber(ARGV[7]) do
+for _ = 1, tonumber(ARGV[6]) do
   local checks, puts, deletes = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   at = at + 3
   local conflicts = conflictsOf(checks)
@@ -229,12 +228,10 @@ for _ = 1, tonumber(ARGV[7]) do
 end
 
 if wrote then
-  forget(buried - tonumber(ARGV[5]))
-  beginTurn(serverAsked(ARGV[3]), ARGV[6])
+  forget(buried - tonumber(ARGV[4]))
+  beginTurn(serverAsked(ARGV[3]), ARGV[5])
   reply[2], reply[3] = news, stampOfLast
   call('HSET', header, 'revision', reply[3], 'count', live, 'graves', buried)
-elseif ARGV[4] == '1' then
-  call('HSET', header, 'revision', revision)
 end
 return reply
 `);

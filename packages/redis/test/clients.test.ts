@@ -1,0 +1,192 @@
+/**
+ * A client that the caller made is used and left as it was; replicas are waited for where that was asked; groups keep to their bounds;
+ * deletions are forgotten in the end, and said to be. Proved on servers of our own.
+ */
+import KeyvRedis, { createClient, createCluster, createSentinel } from '@keyv/redis';
+import type { StateBackend } from '@loopstate/core';
+import { expect } from 'chai';
+import { DURABLE, type RedisServer, startRedis, startRedisCluster, startSentinelGroup, until } from '../../../test/support/redis-server.js';
+import { askRedis, infoOf } from '../../../test/support/resp.js';
+import { changesOf, closeAfterEach, codeOf, newJob, openHere, put } from './stores.js';
+
+describe('redis: clients of the caller', () => {
+  let server: RedisServer;
+
+  before(async function () {
+    this.timeout(120_000);
+    server = await startRedis();
+  });
+  after(() => server.remove());
+  closeAfterEach();
+
+  it('a connected client is used, and still open when the handle is closed', async () => {
+    const client = createClient({ url: `redis://127.0.0.1:${server.port}` });
+    client.on('error', () => {});
+    await client.connect();
+    const store = await openHere({ client, job: newJob() });
+    await commitsAndReads(store);
+    await store.close();
+    expect(await client.ping()).to.equal('PONG');
+    client.destroy();
+  });
+
+  it('a KeyvRedis is connected if need be, and still open when the handle is closed', async () => {
+    const keyv = new KeyvRedis(`redis://127.0.0.1:${server.port}`);
+    const store = await openHere({ keyv, job: newJob() });
+    await commitsAndReads(store);
+    await store.close();
+    await keyv.set('mine', 'value');
+    expect(await keyv.get('mine')).to.equal('value');
+    await keyv.disconnect(true);
+  });
+
+  it('commit/three-answers: what a given client has not sent by the deadline is never sent', async () => {
+    const own = await startRedis();
+    const client = createClient({ socket: { port: own.port, reconnectStrategy: 50 } });
+    client.on('error', () => {});
+    await client.connect();
+    const store = await openHere({ client, job: 'j', commandTimeoutMs: 150 });
+    await put(store, 'first');
+    await own.kill();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    // The client queues it until there is a connection.
+    expect(await codeOf(put(store, 'late'))).to.equal('LOOPSTATE_UNAVAILABLE');
+    await own.start();
+    await until(async () => client.isReady, 'the client to be connected again');
+    expect(await store.read(['late'])).to.deep.equal([undefined]);
+    await put(store, 'late');
+    await store.close();
+    client.destroy();
+    await own.remove();
+  });
+
+  it('a client of a cluster and one of Sentinels serve as well', async () => {
+    const [cluster, group] = await Promise.all([startRedisCluster(), startSentinelGroup()]);
+    const clients = [
+      createCluster({ rootNodes: cluster.ports.map((port) => ({ socket: { host: '127.0.0.1', port } })) }),
+      createSentinel({ name: group.masterName, sentinelRootNodes: group.sentinelPorts.map((port) => ({ host: '127.0.0.1', port })) }),
+    ];
+    for (const client of clients) {
+      client.on('error', () => {});
+      const store = await openHere({ client, job: newJob() });
+      await commitsAndReads(store);
+      await store.close();
+      await client.destroy();
+    }
+    await cluster.remove();
+    await group.remove();
+  }).timeout(60_000);
+});
+
+describe('redis: replicas', () => {
+  closeAfterEach();
+
+  it('wait=1: acknowledged when the replica has it; unknown without; written commits do not wait', async () => {
+    const master = await startRedis([...DURABLE, '--repl-diskless-sync-delay', '0']);
+    const url = `redis://127.0.0.1:${master.port}?job=j&wait=1&commandTimeoutMs=600`;
+    expect(await codeOf(openHere(`${url}&connectTimeoutMs=200`)), 'no replica').to.equal('LOOPSTATE_UNAVAILABLE');
+    const replica = await startRedis([...DURABLE, '--replicaof', '127.0.0.1', `${master.port}`]);
+    await until(async () => (await infoOf(master.port, 'connected_slaves')) === '1', 'the replica to connect');
+    await until(async () => /state=online/.test((await infoOf(master.port, 'slave0')) ?? ''), 'the replica to follow');
+    const store = await openHere(url);
+    await put(store, 'a');
+    expect(await askRedis(replica.port, 'HEXISTS', 'loopstate:{j}:records', 'a')).to.equal(1);
+    process.kill(replica.pid, 'SIGSTOP');
+    const commit = { checks: [{ key: 'b', revision: 0 }], puts: [{ key: 'b', value: 'own' }] };
+    expect(await codeOf(store.commit(commit))).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+    // The commit stands, but a refusal that shows it is not acknowledged before the replica has what it shows: from a new connection too.
+    expect(await codeOf(store.commit(commit))).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+    const other = await openHere(url);
+    expect(await codeOf(other.commit(commit))).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+    expect((await store.commit({ puts: [{ key: 'c', value: 1 }], durability: 'written' })).ok).to.equal(true);
+    process.kill(replica.pid, 'SIGCONT');
+    const refused = await store.commit(commit);
+    expect(refused).to.have.nested.property('conflicts[0].record.value', 'own');
+    await replica.remove();
+    await master.remove();
+  }).timeout(60_000);
+});
+
+describe('redis: bounds', () => {
+  let server: RedisServer;
+
+  before(async function () {
+    this.timeout(120_000);
+    server = await startRedis();
+  });
+  after(() => server.remove());
+  closeAfterEach();
+
+  it('commit/check-now: hundreds of commits of one turn are judged one after another, in a few calls', async () => {
+    const store = await openHere(`redis://127.0.0.1:${server.port}?job=${newJob()}`);
+    await put(store, 'first');
+    const before = await scriptCalls();
+    const commits = Array.from({ length: 300 }, (_, n) =>
+      store.commit({ checks: [{ key: `key-${n % 100}`, revision: 0 }], puts: [{ key: `key-${n % 100}`, value: n }] }),
+    );
+    const results = await Promise.all(commits);
+    expect(results.map(({ ok }) => ok)).to.deep.equal(results.map((_, n) => n < 100));
+    expect((await scriptCalls()) - before).to.be.within(2, 10);
+  });
+
+  it('commit/shape: large commits of one turn are sent in groups of bounded size', async () => {
+    const store = await openHere(`redis://127.0.0.1:${server.port}?job=${newJob()}`);
+    const value = 'x'.repeat(1_000_000);
+    const commits = Array.from({ length: 24 }, (_, n) => store.commit({ puts: [{ key: `key-${n}`, value }] }));
+    expect((await Promise.all(commits)).every(({ ok }) => ok)).to.equal(true);
+    expect(await changesOf(store)).to.have.lengthOf(24);
+  });
+
+  it('changes/no-gap: forgotten deletions are owned up to, and the tombstones stay bounded', async () => {
+    const job = newJob();
+    const store = await openHere(`redis://127.0.0.1:${server.port}?job=${job}`);
+    const start = await put(store, 'stays');
+    const keysOfRound = (round: number) => Array.from({ length: 1_000 }, (_, n) => `key-${round}-${n}`);
+    for (let round = 0; round < 13; round++) await store.commit({ deletes: keysOfRound(round) });
+    const cursor = await put(store, 'later');
+    expect(await askRedis(server.port, 'ZCARD', `loopstate:{${job}}:tombstones`)).to.equal(10_000);
+    expect(await codeOf(changesOf(store, start))).to.equal('LOOPSTATE_HISTORY_GONE');
+    expect(await changesOf(store, cursor)).to.deep.equal([]);
+    expect((await changesOf(store)).map(({ key }) => key)).to.deep.equal(['stays', 'later']);
+    // What is put again is no longer among the deleted.
+    await store.commit({ puts: keysOfRound(12).map((key) => ({ key, value: 1 })) });
+    expect(await askRedis(server.port, 'ZCARD', `loopstate:{${job}}:tombstones`)).to.equal(9_000);
+  });
+
+  it('changes/no-gap: one who reads from the start learns of deletions that are made meanwhile', async () => {
+    const store = await openHere(`redis://127.0.0.1:${server.port}?job=${newJob()}`);
+    for (let n = 0; n < 1_200; n += 400) {
+      await store.commit({ puts: Array.from({ length: 400 }, (_, index) => ({ key: `key-${n + index}`, value: n })) });
+    }
+    const held = new Set<string>();
+    for await (const { key, record } of store.changes(0)) {
+      if (held.size === 0) await store.commit({ deletes: ['key-0', 'key-1100'] });
+      if (record === undefined) held.delete(key);
+      else held.add(key);
+    }
+    expect(held.size).to.equal(1_198);
+  });
+
+  it('several jobs on one server have nothing in common', async () => {
+    const [one, two] = [
+      await openHere(`redis://127.0.0.1:${server.port}?job=one`),
+      await openHere(`redis://127.0.0.1:${server.port}?job=two`),
+    ];
+    await put(one, 'a');
+    expect(await two.read(['a'])).to.deep.equal([undefined]);
+    expect(await changesOf(two)).to.deep.equal([]);
+  });
+
+  async function scriptCalls(): Promise<number> {
+    const stats = String(await askRedis(server.port, 'INFO', 'commandstats'));
+    return Number(/^cmdstat_evalsha:calls=(\d+)/m.exec(stats)?.[1] ?? 0);
+  }
+});
+
+async function commitsAndReads(store: StateBackend): Promise<void> {
+  const revision = await put(store, 'a', 1);
+  const refused = await store.commit({ checks: [{ key: 'a', revision: 0 }], puts: [{ key: 'a', value: 2 }] });
+  expect(refused.ok).to.equal(false);
+  expect((await store.read(['a']))[0]).to.include({ value: 1, revision });
+  expect(await changesOf(store)).to.have.lengthOf(1);
+}

@@ -1,0 +1,228 @@
+/**
+ * Proves how commits are grouped, answered and, when SQLite fails under them, told the truth. A real database, behind a connection
+ * that fails where a test wants it to; what it was asked is counted.
+ */
+import { join } from 'node:path';
+import {
+  applyCommit,
+  type Commit,
+  type CommitResult,
+  checkCommit,
+  createMemoryStore,
+  type MemoryState,
+  type StateRecord,
+} from '@loopstate/core';
+import { expect } from 'chai';
+import { seeded, seedFromEnvironment } from '../../../test/support/seeded.js';
+import type { SqlConnection } from '../src/connection.js';
+import { Database } from '../src/database.js';
+import { StoreNames } from '../src/names.js';
+import { openSqliteBackend } from '../src/open-sqlite-backend.js';
+import { openForWriting } from '../src/opening.js';
+import { realFileSystemType } from '../src/place.js';
+import { codeOf, findingsOf, put, recordsOf, withDirectory } from './stores.js';
+
+interface Watched {
+  readonly database: Database;
+  /** The first word of every statement, in order. */
+  readonly asked: string[];
+  /** From now on statements that begin with `start` fail with `code`: before they run, or (`late`) after. */
+  fail(start: string, code: string, options?: { late?: boolean; times?: number }): void;
+  commit(commit: Commit): Promise<CommitResult>;
+}
+
+/** Runs with one database of its own, open through a connection that can be made to fail. */
+async function withDatabase(run: (watched: Watched, path: string) => Promise<void>, { deletionsKept = 1_000 } = {}): Promise<void> {
+  await withDirectory(async (directory) => {
+    const names = new StoreNames(join(directory, 'state.db'));
+    const surroundings = { job: 'default', busyTimeoutMs: 100, fileSystemType: realFileSystemType, now: Date.now };
+    const open = await openForWriting(names, surroundings);
+    const asked: string[] = [];
+    let failure: { start: string; code: string; late: boolean; times: number } | undefined;
+    const connection: SqlConnection = {
+      ...open.connection,
+      async query(sql, parameters) {
+        asked.push(/^\s*(\w+)/.exec(sql)?.[1] ?? '');
+        const isFailing = failure !== undefined && failure.times > 0 && sql.startsWith(failure.start);
+        const rows = isFailing && failure?.late === false ? [] : await open.connection.query(sql, parameters);
+        if (!isFailing || failure === undefined) return rows;
+        failure.times--;
+        throw Object.assign(new Error(`${failure.code}: as the test wants it`), { code: failure.code });
+      },
+    };
+    const database = new Database({
+      ...surroundings,
+      path: names.database,
+      connection,
+      deletionsKept,
+      beforeWriting: async () => undefined,
+      onCommitted: () => undefined,
+    });
+    const watched: Watched = {
+      database,
+      asked,
+      fail(start, code, { late = false, times = Number.POSITIVE_INFINITY } = {}) {
+        failure = { start, code, late, times };
+      },
+      commit: (commit) => database.commit(checkCommit(commit)),
+    };
+    try {
+      await run(watched, names.database);
+    } finally {
+      await database.settle();
+      await open.close();
+    }
+  });
+}
+
+const putting = (key: string, revision?: number): Commit => ({
+  ...(revision === undefined ? {} : { checks: [{ key, revision }] }),
+  puts: [{ key, value: key }],
+});
+
+describe('sqlite: commits', () => {
+  it('64 at once are one statement, and each has its own revision', () =>
+    withDatabase(async ({ commit, asked }) => {
+      const results = await Promise.all(Array.from({ length: 64 }, (_, index) => commit(putting(`item/${index}`, 0))));
+      expect(asked).to.deep.equal(['INSERT']);
+      const revisions = results.map((result) => (result.ok ? result.revision : 0));
+      expect(revisions).to.deep.equal(Array.from({ length: 64 }, (_, index) => revisions[0]! + index));
+    }));
+
+  it('one whose check fails costs the others of its group nothing but a transaction', () =>
+    withDatabase(async ({ commit, asked }) => {
+      await commit(putting('taken'));
+      asked.length = 0;
+      const results = await Promise.all([commit(putting('a', 0)), commit(putting('taken', 0)), commit(putting('b', 0))]);
+      expect(results.map(({ ok }) => ok)).to.deep.equal([true, false, true]);
+      expect(asked).to.deep.equal(['INSERT', 'BEGIN', 'SELECT', 'SELECT', 'INSERT', 'COMMIT']);
+    }));
+
+  it('a group that is refused as a whole writes nothing', () =>
+    withDatabase(async ({ commit, asked, database }) => {
+      await commit(putting('taken'));
+      const before = (await database.page(0, 'all')).last;
+      asked.length = 0;
+      await Promise.all([commit(putting('taken', 0)), commit(putting('taken', 0))]);
+      expect(asked).to.deep.equal(['BEGIN', 'SELECT', 'SELECT', 'ROLLBACK']);
+      expect((await database.page(0, 'all')).last).to.equal(before);
+    }));
+
+  it('groups that depend on themselves are answered as the contract says, commit by commit', () =>
+    withDatabase(async ({ commit, database }) => {
+      const seed = seedFromEnvironment();
+      console.log(`      seed ${seed} (to replay: LOOPSTATE_SEED=${seed})`);
+      const random = seeded(seed);
+      const pick = (count: number) => Math.floor(random() * count);
+      let model: MemoryState = createMemoryStore().state;
+      const keys = ['a', 'b', 'c\0d', 'c\u0001d', 'e'];
+      for (let round = 0; round < 150; round++) {
+        const standing = await database.read(keys);
+        const commits = Array.from({ length: 1 + pick(6) }, (): Commit => {
+          const key = keys[pick(keys.length)]!;
+          const checked = pick(keys.length);
+          const checks = pick(3) === 0 ? [] : [{ key: keys[checked]!, revision: pick(4) === 0 ? 0 : (standing[checked]?.revision ?? 0) }];
+          return pick(4) === 0 ? { checks, deletes: [key] } : { checks, puts: [{ key, value: round }] };
+        });
+        const results = await Promise.all(commits.map(commit));
+        const expected = commits.map((each) => {
+          const applied = applyCommit(model, checkCommit(each), 0);
+          model = applied.state;
+          return applied.result;
+        });
+        expect(results.map(withoutTime), `round ${round}`).to.deep.equal(expected.map(withoutTime));
+      }
+    }));
+
+  it('a read sees nothing of a group that is still on its way', () =>
+    withDatabase(async ({ commit, database }) => {
+      await commit(putting('taken'));
+      const reads: Promise<(StateRecord | undefined)[]>[] = [];
+      const commits = [commit({ puts: ['left', 'right'].map((key) => ({ key, value: 1 })) }), commit(putting('taken', 0))];
+      for (let count = 0; count < 20; count++) {
+        reads.push(database.read(['left', 'right']));
+        await new Promise(setImmediate);
+      }
+      await Promise.all(commits);
+      for (const [left, right] of await Promise.all(reads)) expect(left === undefined).to.equal(right === undefined);
+    }));
+
+  const failures: Record<string, { start: string; code: string; late?: boolean; refused?: boolean; expected: string }> = {
+    'a full disk': { start: 'INSERT', code: 'SQLITE_FULL', expected: 'LOOPSTATE_UNAVAILABLE' },
+    'a file that may not be written': { start: 'INSERT', code: 'SQLITE_READONLY', expected: 'LOOPSTATE_UNAVAILABLE' },
+    'an error of the disk': { start: 'INSERT', code: 'SQLITE_IOERR', expected: 'LOOPSTATE_OUTCOME_UNKNOWN' },
+    'an error of the disk after it was written': {
+      start: 'INSERT',
+      code: 'SQLITE_IOERR',
+      late: true,
+      expected: 'LOOPSTATE_OUTCOME_UNKNOWN',
+    },
+    'a lock that is never free': { start: 'INSERT', code: 'SQLITE_BUSY', expected: 'LOOPSTATE_UNAVAILABLE' },
+    'a damaged page': { start: 'INSERT', code: 'SQLITE_CORRUPT', expected: 'LOOPSTATE_UNAVAILABLE' },
+    'a BEGIN that never gets the lock': { start: 'BEGIN', code: 'SQLITE_BUSY', refused: true, expected: 'LOOPSTATE_UNAVAILABLE' },
+    'a COMMIT that fails': { start: 'COMMIT', code: 'SQLITE_IOERR', refused: true, expected: 'LOOPSTATE_OUTCOME_UNKNOWN' },
+    'a COMMIT whose answer is lost': {
+      start: 'COMMIT',
+      code: 'SQLITE_IOERR',
+      late: true,
+      refused: true,
+      expected: 'LOOPSTATE_OUTCOME_UNKNOWN',
+    },
+  };
+  for (const [name, { start, code, late = false, refused = false, expected }] of Object.entries(failures)) {
+    it(`${name}: the whole group is told ${expected}, and the next goes on`, () =>
+      withDatabase(async ({ commit, fail, database }) => {
+        await commit(putting('taken'));
+        fail(start, code, { late });
+        // A check that fails sends the group into a transaction.
+        const group = [commit(putting('a', 0)), commit(refused ? putting('taken', 0) : putting('b', 0))];
+        for (const outcome of group) expect(await codeOf(outcome)).to.equal(expected);
+        fail(start, code, { times: 0 });
+        const [a] = await database.read(['a']);
+        expect(a === undefined, 'without effect').to.equal(!late);
+        // The same conditional commit again: at most one of the two applies.
+        expect((await commit(putting('a', 0))).ok).to.equal(!late);
+        expect((await commit(putting('c', 0))).ok).to.equal(true);
+      }));
+  }
+
+  it('sweeps all but the newest deletions, and says from where they are unknown', () =>
+    withDirectory(async (directory) => {
+      const store = await openSqliteBackend(join(directory, 'state.db'), { deletionsKept: 20 });
+      const first = await put(store, Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`item/${index}`, index])));
+      await put(store, { stays: 1 });
+      for (let index = 0; index < 100; index++) await store.commit({ deletes: [`item/${index}`] });
+      const last = await put(store, { stays: 2 });
+      const since = async (revision: number) => {
+        const keys: string[] = [];
+        for await (const { key } of store.changes(revision)) keys.push(key);
+        return keys;
+      };
+      expect(await codeOf(since(first))).to.equal('LOOPSTATE_HISTORY_GONE');
+      expect(await since(0)).to.deep.equal(['stays']);
+      expect(await since(last - 11)).to.deep.equal([...Array.from({ length: 10 }, (_, index) => `item/${index + 90}`), 'stays']);
+      expect([...(await recordsOf(store)).keys()]).to.deep.equal(['stays']);
+      await store.close();
+      const again = await openSqliteBackend(join(directory, 'state.db'));
+      expect(await put(again, { next: 1 })).to.equal(last + 1);
+      await again.close();
+    }));
+
+  it('a last commit that deletes keeps its revision through sweeping and reopening', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      const store = await openSqliteBackend(path, { deletionsKept: 0 });
+      await put(store, { gone: 1 });
+      const result = await store.commit({ deletes: ['gone'] });
+      await store.close();
+      const again = await openSqliteBackend(path);
+      expect(findingsOf(again)).to.deep.equal([]);
+      expect(await put(again, { next: 1 })).to.be.greaterThan(result.ok ? result.revision : Number.NaN);
+      await again.close();
+    }));
+});
+
+function withoutTime(result: CommitResult): unknown {
+  if (result.ok) return result;
+  return { ok: false, conflicts: result.conflicts.map(({ key, record }) => ({ key, record: record && { ...record, at: 0 } })) };
+}
