@@ -2,14 +2,17 @@
  * What the README and the examples show works as it stands there: each example is run on files of its own, the README's code is type
  * checked and run, and its table of exit codes is the command's.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { expect } from 'chai';
 import ts from 'typescript';
 import { EXIT_CODES } from '../packages/loopstate/src/cli/exit-codes.js';
 import { compiledPackages, WORKSPACE } from './support/compiled.js';
+import { startRedis } from './support/redis-server.js';
 
 const README = readFileSync(join(WORKSPACE, 'README.md'), 'utf8');
 
@@ -41,6 +44,23 @@ describe('examples', () => {
     expect(shown.status, shown.stdout + shown.stderr).to.equal(0);
     const same = 'first run: 120 items, then 80 more; 200 of 200 recorded, sum 2646700';
     expect(shown.stdout).to.equal(`file    ${same}\nsqlite  ${same}\n`);
+  });
+
+  it('shared-redis records each of 500 files once, though one of four workers is killed and one loses its lease', async function () {
+    this.timeout(180_000);
+    const server = await startRedis();
+    try {
+      const { root } = await compiledPackages();
+      const url = `redis://127.0.0.1:${server.port}/0?job=shared`;
+      const tree = makeTree(join(place, 'tree'));
+      const show = spawn(process.execPath, [join(root, 'examples/shared-redis.js'), url, tree], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const shown = await text(show.stdout);
+      expect(show.exitCode ?? (await once(show, 'exit'))[0], shown).to.equal(0);
+      expect(shown.match(/^ok /gm)).to.have.length(3);
+      for (const event of ['worker 1: gets SIGKILL', 'worker 2: wakes up', 'worker 2: was refused']) expect(shown).to.include(event);
+    } finally {
+      await server.remove();
+    }
   });
 
   it('checksum-tree computes what others do', async () => {
