@@ -90,6 +90,11 @@ export async function startSentinelGroup(): Promise<SentinelGroup> {
     master: () => master,
     async failOver() {
       await master.kill();
+      // At once: so the Sentinels can be given the time that they need to tell a slow server from a dead one.
+      await until(
+        async () => (await askRedis(sentinelPorts[0] ?? 0, 'SENTINEL', 'FAILOVER', MASTER_NAME)) === 'OK',
+        'a Sentinel to begin the failover',
+      );
       await until(async () => (await infoOf(replica.port, 'role')) === 'master', 'the replica to be promoted', 30_000);
       [master, replica] = [replica, master];
       await replica.start([...DURABLE, ...REPLICATION, '--replicaof', '127.0.0.1', `${master.port}`]);
@@ -219,6 +224,7 @@ class OwnServer implements RedisServer {
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
+    child.ref();
     child.kill(signal);
     await ended;
   }
@@ -238,8 +244,9 @@ async function startSentinel(masterPort: number): Promise<RedisServer> {
     'bind 127.0.0.1',
     `dir ${server.directory}`,
     `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${masterPort} 2`,
-    `sentinel down-after-milliseconds ${MASTER_NAME} 600`,
-    `sentinel failover-timeout ${MASTER_NAME} 3000`,
+    // A Sentinel connects to a server at most once a second: with less than that, each failover would bring about the next.
+    `sentinel down-after-milliseconds ${MASTER_NAME} 10000`,
+    `sentinel failover-timeout ${MASTER_NAME} 20000`,
   ];
   const file = join(server.directory, 'sentinel.conf');
   await writeFile(file, `${configuration.join('\n')}\n`);
