@@ -103,6 +103,16 @@ export class Candidates<I extends LoopItem> {
     if (waitingFor === 'being-alone') this.#waitingAlone += 1;
   }
 
+  /**
+   * Takes out of what was pulled ahead what `isSettled` says needs no turn any more. Without it most of what is ahead would be done: each
+   * run takes one of it in the time in which all runs together do as many as there are runs.
+   */
+  prune(isSettled: (candidate: Candidate<I>) => boolean): void {
+    let kept = 0;
+    for (const candidate of this.#ahead) if (!isSettled(candidate)) this.#ahead[kept++] = candidate;
+    this.#ahead.length = kept;
+  }
+
   /** Pulls nothing more. */
   close(): void {
     this.#source.close();
@@ -140,6 +150,7 @@ export class Candidates<I extends LoopItem> {
     void pulled.finally(() => {
       this.#isPulling = false;
       this.#options.onChange();
+      this.#pullBeside(wanted);
     });
   }
 }

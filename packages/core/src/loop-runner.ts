@@ -181,16 +181,19 @@ export class LoopRunner<I extends LoopItem> {
   #settleCandidate(candidate: Candidate<I>, { hasAsked }: { readonly hasAsked: boolean }): boolean {
     const { state } = this.#settings;
     const nowMs = state.environment.monotonicMs();
+    if (this.#skipIfDone(candidate)) return true;
     const { standing, waitMs } = state.standing(candidate.id);
-    if (standing === 'done') {
-      this.#counts.skipped += 1;
-      this.#emit({ type: 'skipped', id: candidate.id });
-      return true;
-    }
     if (waitMs > 0) this.#candidates.putBack(candidate, 'time', nowMs + waitMs);
     else if (standing === 'must-run-alone' && this.#active.size > 0) this.#candidates.putBack(candidate, 'being-alone');
     else if (hasAsked) this.#candidates.putBack(candidate, 'holder', nowMs + HELD_POLL_MS);
     else return false;
+    return true;
+  }
+
+  #skipIfDone({ id }: Candidate<I>): boolean {
+    if (this.#settings.state.isOutstanding(id)) return false;
+    this.#counts.skipped += 1;
+    this.#emit({ type: 'skipped', id });
     return true;
   }
 
@@ -202,6 +205,7 @@ export class LoopRunner<I extends LoopItem> {
     if (ageMs >= (isHeld() ? HELD_POLL_MS : SHARED_AGE_MS) && state.othersAtWork > 0) {
       this.#refreshedMs = state.environment.monotonicMs();
       await state.refresh();
+      this.#candidates.prune((candidate) => this.#skipIfDone(candidate));
     }
     return isHeld() || !state.isOutstanding(id) ? undefined : await state.claim(id);
   }
