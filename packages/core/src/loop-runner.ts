@@ -207,7 +207,9 @@ export class LoopRunner<I extends LoopItem> {
       await state.refresh();
       this.#candidates.prune((candidate) => this.#skipIfDone(candidate));
     }
-    return isHeld() || !state.isOutstanding(id) ? undefined : await state.claim(id);
+    // A holder that was seen before this run was registered may be dead: the claim finds out.
+    const isHeldByTheLiving = state.othersAtWork > 0 && isHeld();
+    return isHeldByTheLiving || !state.isOutstanding(id) ? undefined : await state.claim(id);
   }
 
   async #work({ id, item, claim }: Begun<I>): Promise<WorkEnd> {

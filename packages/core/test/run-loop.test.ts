@@ -226,6 +226,24 @@ describe('runLoop and failures of work', () => {
     expect(result.progress).to.include({ glitched: 5, inProgress: 0 });
   });
 
+  for (const reach of ['process', 'network'] as const) {
+    it(`one-item: takes up what a dead run held when that is all that is left (reach ${reach})`, async () => {
+      const world = new World();
+      const store = createMemoryStore();
+      const process = world.process('host-a');
+      const dying = await LoopState.open(openMemoryBackend({ store, reach }), { environment: process });
+      await Promise.all(['a', 'b'].map((id) => dying.begin(id)));
+      process.isDead = true;
+      const real = world.process('host-a');
+      const state = await LoopState.open(openMemoryBackend({ store, reach }), {
+        environment: { ...real, after: (ms, action) => clearing(setTimeout(action, ms)) },
+      });
+      const { status, counts } = await runLoop({ state, items: ['a', 'b'], concurrency: 3, work: () => 'done' });
+      expect(status).to.equal('completed');
+      expect(counts.completed).to.equal(2);
+    });
+  }
+
   it('runs an item alone after two crashes, and lets it not starve', async () => {
     const world = new World();
     const store = createMemoryStore();
