@@ -24,12 +24,17 @@ else await show(given === undefined || given === '' ? await ownServer() : given)
 /** One of the four: all it knows of the others is the URL. */
 async function work(url: string): Promise<void> {
   const state = await LoopState.open(url, { leaseMs: LEASE_MS, onEvent: ({ type }) => process.send?.(type) });
+  let isToPause = false;
+  process.once('message', () => {
+    isToPause = true;
+  });
   await runLoop({
     state,
     items: files,
     work: async (path) => {
-      process.send?.({ begun: path });
       await sleep(20); // Stands for what takes long in your loop.
+      if (isToPause) await pause(path);
+      isToPause = false;
       return sha256(path);
     },
     onProgress: (event) => {
@@ -41,16 +46,24 @@ async function work(url: string): Promise<void> {
   process.disconnect();
 }
 
+/** Stops this process in the middle of its work, until the one that started it wakes it up. */
+async function pause(path: string): Promise<void> {
+  await new Promise((resolve) => process.send?.({ paused: path }, resolve));
+  process.kill(process.pid, 'SIGSTOP');
+}
+
 async function show(url: string): Promise<void> {
   const recorded: string[] = [];
   const counts = [0, 0, 0, 0];
-  const held: (string | undefined)[] = counts.map(() => undefined);
+  let held: string | undefined;
   const workers = counts.map((_, n) => {
     const child = fork(fileURLToPath(import.meta.url), [url, tree, 'worker']);
-    child.on('message', (message: string | { begun: string } | { recorded: string }) => {
+    child.on('message', (message: string | { paused: string } | { recorded: string }) => {
       if (typeof message === 'string') return say(n, message);
-      held[n] = 'begun' in message ? message.begun : undefined;
-      if ('begun' in message) return;
+      if ('paused' in message) {
+        held = message.paused;
+        return;
+      }
       recorded.push(message.recorded);
       counts[n] = (counts[n] ?? 0) + 1;
       if (recorded.length % 50 === 0) console.log(`${`${recorded.length}`.padStart(4)} recorded   by ${counts.join(' + ')}`);
@@ -62,10 +75,11 @@ async function show(url: string): Promise<void> {
   await until(() => recorded.length >= files.length * 0.2);
   say(0, 'gets SIGKILL');
   killed.kill('SIGKILL');
-  await until(() => recorded.length >= files.length * 0.4 && held[1] !== undefined);
-  say(1, `gets SIGSTOP, until its lease of ${LEASE_MS} ms is over and another has done its file`);
-  paused.kill('SIGSTOP');
-  await until(() => recorded.includes(held[1] ?? ''));
+  await until(() => recorded.length >= files.length * 0.4);
+  paused.send('pause');
+  await until(() => held !== undefined);
+  say(1, `has stopped, until its lease of ${LEASE_MS} ms is over and another has done its file`);
+  await until(() => recorded.includes(held ?? ''));
   say(1, 'wakes up');
   paused.kill('SIGCONT');
   await ends;
