@@ -141,7 +141,9 @@ export class Link {
       return connection;
     } catch (error) {
       this.#lastError = error;
-      const backoffMs = Math.min(BACKOFF_MS.first * 2 ** this.#failures, BACKOFF_MS.most);
+      // No more than half a command's time, so that every call makes at least one attempt of its own.
+      const mostMs = Math.min(BACKOFF_MS.most, this.#options.commandTimeoutMs / 2);
+      const backoffMs = Math.min(BACKOFF_MS.first * 2 ** this.#failures, mostMs);
       this.#failures++;
       // Half of it by chance: workers that lost the server together should not come back together.
       this.#notBeforeMs = performance.now() + backoffMs * (0.5 + this.#options.random() / 2);
