@@ -28,13 +28,25 @@ export function compiledPackages(): Promise<CompiledPackages> {
   return compiled;
 }
 
+/** Options of {@link spawnCompiled}. */
+export interface SpawnCompiledOptions extends SpawnOptions {
+  /** A command, with its arguments, that starts node. Default: none. */
+  readonly under?: readonly string[];
+}
+
 /**
  * Starts `node` on a script of the workspace. `script` is its path from the root, as TypeScript or as JavaScript:
  * `test/support/some-child.ts`, `packages/loopstate/bin/loopstate.js`. Imports of workspace packages get the compiled ones.
  */
-export async function spawnCompiled(script: string, args: readonly string[] = [], options: SpawnOptions = {}): Promise<ChildProcess> {
+export async function spawnCompiled(
+  script: string,
+  args: readonly string[] = [],
+  options: SpawnCompiledOptions = {},
+): Promise<ChildProcess> {
   const { root } = await compiledPackages();
-  return spawn(process.execPath, [join(root, toJavaScript(script)), ...args], options);
+  const { under = [], ...others } = options;
+  const [command, ...rest] = [...under, process.execPath, join(root, toJavaScript(script)), ...args] as [string, ...string[]];
+  return spawn(command, rest, others);
 }
 
 function compile(): CompiledPackages {

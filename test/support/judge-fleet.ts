@@ -9,8 +9,13 @@ export interface FleetEvent {
   readonly id?: string;
   readonly fence?: number;
   readonly status?: string;
+  /** The code of the error that it tells of. */
+  readonly error?: string;
+  /** How a run that was taken over was found dead. */
+  readonly death?: string;
   readonly asked?: number;
   readonly refused?: number;
+  readonly unknown?: number;
   /** On a clock that all workers of the host share. */
   readonly atNs: string;
 }

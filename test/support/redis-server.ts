@@ -46,6 +46,7 @@ export interface RedisServer {
   readonly port: number;
   readonly directory: string;
   readonly pid: number;
+  readonly isRunning: boolean;
   /** Resolves when it answers and has loaded its data. */
   start(args?: readonly string[]): Promise<void>;
   kill(signal?: NodeJS.Signals): Promise<void>;
@@ -158,9 +159,9 @@ export async function startRedisCluster({ replicas = 0 }: { replicas?: 0 | 1 } =
     servers,
     serves: () => until(allServe, 'the cluster to serve'),
     async holderOf(key) {
-      for (const server of servers) {
-        const slot = Number(await askRedis(server.port, 'CLUSTER', 'KEYSLOT', key));
-        const ranges = (await askRedis(server.port, 'CLUSTER', 'SLOTS')) as [number, number, [string, number]][];
+      for (const { port } of servers.filter(({ isRunning }) => isRunning)) {
+        const slot = Number(await askRedis(port, 'CLUSTER', 'KEYSLOT', key));
+        const ranges = (await askRedis(port, 'CLUSTER', 'SLOTS')) as [number, number, [string, number]][];
         const holder = ranges.find(([from, to]) => from <= slot && slot <= to);
         const found = servers.find(({ port }) => port === holder?.[2][1]);
         if (found !== undefined) return found;
@@ -199,6 +200,10 @@ class OwnServer implements RedisServer {
     return this.#child?.pid ?? -1;
   }
 
+  get isRunning(): boolean {
+    return this.#child?.exitCode === null && this.#child.signalCode === null;
+  }
+
   async start(args = this.#args): Promise<void> {
     const own = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.directory, '--daemonize', 'no'];
     const all = args[0]?.endsWith('.conf') ? args : [...own, ...args];
@@ -222,7 +227,7 @@ class OwnServer implements RedisServer {
 
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || !this.isRunning) return;
     const ended = once(child, 'exit');
     child.ref();
     child.kill(signal);

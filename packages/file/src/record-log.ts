@@ -47,6 +47,11 @@ export class RecordLog {
     return this.#present;
   }
 
+  /** How many entries it holds, the stale ones among them. */
+  get entries(): number {
+    return this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+  }
+
   /** The largest revision of any entry. */
   get newest(): number {
     return this.#chunks.at(-1)?.at(-1)?.revision ?? 0;

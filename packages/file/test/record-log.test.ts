@@ -61,10 +61,9 @@ describe('file: RecordLog', () => {
   it('flat-cost: replacing one key for ever keeps the log short', () => {
     const log = new RecordLog();
     for (let revision = 1; revision <= 300_000; revision++) log.append(put(`k${revision % 3_000}`, revision));
-    const started = performance.now();
     expect(log.slice(0, Number.POSITIVE_INFINITY)).to.have.length(3_000);
-    // Walking 300,000 stale entries would take many times as long.
-    expect(performance.now() - started).to.be.below(50);
+    // Stale ones are swept, twice as fast as new ones come.
+    expect(log.entries).to.be.below(3 * 3_000);
   });
 
   it('a cut that is abandoned or replaced keeps nothing', () => {

@@ -112,7 +112,7 @@ describe('redis: refusals', () => {
     await askRedis(server.port, 'ACL', 'SETUSER', 'half', 'on', '>hunter2');
     const startMs = performance.now();
     const error = await errorOf(openHere(wrong));
-    expect(performance.now() - startMs).to.be.lessThan(1_500);
+    expect(performance.now() - startMs).to.be.lessThan(4_000);
     expect(error).to.include({ code: 'LOOPSTATE_UNAVAILABLE', retryable: false });
     expect(inspect(error, { depth: 9, showHidden: true })).not.to.include('hunter3');
   });
