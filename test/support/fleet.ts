@@ -72,8 +72,10 @@ export class Fleet {
   /** Resolves when all workers have ended; rejects if one that was not killed did not finish the loop. */
   async finished(): Promise<void> {
     await Promise.all(this.workers.map(({ exited }) => exited));
-    for (const worker of this.workers.filter((each) => !this.#killedNs.has(each)))
+    for (const worker of this.workers.filter((each) => !this.#killedNs.has(each))) {
+      expect(worker.child.exitCode, JSON.stringify(worker.events().slice(-8))).to.equal(0);
       expect(worker.events().at(-1)).to.include({ type: 'done', status: 'completed' });
+    }
   }
 
   /** What the history violates; none: it keeps *once-recorded* and *fenced*. */

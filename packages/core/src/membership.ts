@@ -128,6 +128,12 @@ export class Membership {
     const { self } = this.#environment;
     const run = { ...self, leaseMs: this.#leaseMs, since: this.#environment.wallMs() };
     for (;;) {
+      // Nobody else has this id: an earlier sending landed, the replies to which were all lost.
+      const own = this.#link.view.runs.get(this.#runId);
+      if (own !== undefined) {
+        this.#revision = own.revision;
+        break;
+      }
       const puts: Replacement[] = [{ key: runKey(this.#runId), value: run, revision: 0 }];
       if (this.#hasBeats) puts.push({ key: beatKey(this.#runId), value: {}, revision: 0 });
       const { meta } = this.#link.view;
@@ -137,8 +143,8 @@ export class Membership {
         this.#revision = result.revision;
         break;
       }
-      // Another run wrote `meta` first; the view knows it now. Anything else would repeat for ever.
-      if (meta !== undefined)
+      // Another run wrote `meta` first, or it is ours: the view knows it now. Anything else would repeat for ever.
+      if (meta !== undefined && !this.#link.view.runs.has(this.#runId))
         throw new LoopStateError('LOOPSTATE_UNAVAILABLE', `The run ${this.#runId} could not register.`, { retryable: true });
     }
     this.#lastBeatMs = this.#environment.monotonicMs();

@@ -32,7 +32,7 @@ export interface Writes {
 }
 
 /** How a reply that was lost is asked for again; about two seconds in all, then the caller decides. */
-const RESEND = { retries: 4, minTimeout: 50, factor: 3, randomize: true, unref: true } as const;
+const RESEND = { retries: 4, minTimeout: 50, factor: 3, randomize: true } as const;
 
 /** See the file's comment. */
 export class StoreLink {

@@ -2,6 +2,9 @@
  * Proves what `runLoop` promises: every item of the input gets one outcome, whatever its work, the store, the budget or a signal does.
  * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
  */
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import {
   createMemoryStore,
   Glitch,
@@ -14,6 +17,7 @@ import {
   runLoop,
 } from '@loopstate/core';
 import { expect } from 'chai';
+import { spawnCompiled } from '../../../test/support/compiled.js';
 import { codeOf } from './support/codes.js';
 import { type Unreliable, unreliable } from './support/unreliable.js';
 import { World } from './support/world.js';
@@ -430,6 +434,13 @@ describe('runLoop and a store that fails', () => {
     expect(result).to.include({ status: 'stopped', reason: 'state-unavailable' });
     expect(result.counts).to.include({ started: 1, completed: 0, unrecorded: 1 });
   });
+
+  it('keeps the process running while a reply is asked for again', async () => {
+    const child = await spawnCompiled('packages/core/test/programs/lose-replies.ts', [], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const printed = text(child.stdout as Readable);
+    expect(await once(child, 'exit')).to.deep.equal([0, null]);
+    expect(await printed).to.equal('completed 0\n');
+  }).timeout(20_000);
 
   it('can be stopped while the store is away', async () => {
     const { backend, run } = await loop();
