@@ -38,47 +38,41 @@ export interface Script {
   readonly sha: string;
 }
 
+/** What every script begins with. A function costs each call that defines it, also where it isn't called: hence few of them. */
 const HEAD = `
 local call = redis.call
 local header, records, revisions, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local head = call('HMGET', header, 'identity', 'revision', 'count', 'graves')
 local identity, revision, count, graves = head[1], head[2], head[3], head[4]
+local parts = '^(%S+) (%d+) (%S+)$'
 
-local function partsOf(text)
-  return string.match(text, '^(%S+) (%d+) (%S+)$')
-end
-
-local function isSound()
-  return (identity == ARGV[1] or partsOf(identity)) and tonumber(revision) and tonumber(count) and tonumber(graves)
-    and call('ZCARD', revisions) == tonumber(count)
-end
-
-local function isWhole()
-  return isSound() and call('HLEN', records) == tonumber(count) and call('ZCARD', tombstones) == tonumber(graves)
-end
-
-local function serverAsked(given)
-  if given ~= '' then return given end
-  return string.match(call('INFO', 'server'), 'run_id:(%x+)')
+local function isSound(isWhole)
+  if not ((identity == ARGV[1] or string.match(identity, parts)) and tonumber(revision) and tonumber(count) and tonumber(graves)) then return false end
+  if call('ZCARD', revisions) ~= tonumber(count) then return false end
+  return not isWhole or (call('HLEN', records) == tonumber(count) and call('ZCARD', tombstones) == tonumber(graves))
 end
 `;
 
-const JUDGE = `
-local function lastSeenBy(known)
-  if identity == known then return revision end
-  local store, turn, server = partsOf(known)
-  local past = call('HGET', header, 'turn:' .. turn)
-  if not past then return nil end
-  local pastServer, pastRevision = string.match(past, '^(%S+) (%d+)$')
-  return partsOf(identity) == store and pastServer == server and pastRevision
-end
+/** The run id of the server, as the caller gave it or as the server says. */
+function serverAsked(argument: string): string {
+  return `(${argument} ~= '' and ${argument} or string.match(call('INFO', 'server'), 'run_id:(%x+)'))`;
+}
 
-local function trouble(isFit)
+const JUDGE = `
+local function trouble(isWhole)
   local backwards = {'BACKWARDS', identity or '', revision or '0'}
   if not identity then return backwards end
-  if not isFit() then return {'DAMAGED', ''} end
-  local last = lastSeenBy(ARGV[1])
-  if not last or tonumber(last) < tonumber(ARGV[2]) then return backwards end
+  if not isSound(isWhole) then return {'DAMAGED', ''} end
+  local last = revision
+  if identity ~= ARGV[1] then
+    local store, turn, server = string.match(ARGV[1], parts)
+    local past = call('HGET', header, 'turn:' .. turn)
+    if not past then return backwards end
+    local pastServer, pastRevision = string.match(past, '^(%S+) (%d+)$')
+    if string.match(identity, parts) ~= store or pastServer ~= server then return backwards end
+    last = pastRevision
+  end
+  if tonumber(last) < tonumber(ARGV[2]) then return backwards end
 end
 
 local news = identity == ARGV[1] and '' or identity
@@ -86,7 +80,7 @@ local news = identity == ARGV[1] and '' or identity
 
 /** What only commits do without: one that finds records missing writes nothing that a reader would take for whole. */
 const JUDGE_WHOLE = `${JUDGE}
-local refusal = trouble(isWhole)
+local refusal = trouble(true)
 if refusal then return refusal end
 `;
 
@@ -108,13 +102,13 @@ export const OPEN = script(`${HEAD}
 if not identity then
   if call('EXISTS', header, records, revisions, tombstones) > 0 then return {'DAMAGED', ''} end
   if ARGV[3] ~= 'write' then return {'MISSING'} end
-  identity, revision, count, graves = ARGV[2] .. ' 1 ' .. serverAsked(ARGV[4]), '0', '0', '0'
+  identity, revision, count, graves = ARGV[2] .. ' 1 ' .. ${serverAsked('ARGV[4]')}, '0', '0', '0'
   call('HSET', header, 'identity', identity, 'revision', revision, 'count', count, 'graves', graves, 'format', ARGV[1], 'forgotten', '0')
 end
 local format = call('HGET', header, 'format')
 if not format or not tonumber(format) then return {'DAMAGED', ''} end
 if tonumber(format) > tonumber(ARGV[1]) then return {'NEWER', format} end
-if not isWhole() then return {'DAMAGED', ''} end
+if not isSound(true) then return {'DAMAGED', ''} end
 if ARGV[3] == 'write' then
   call('HDEL', records, '')
   for _, sorted in ipairs({revisions, tombstones}) do
@@ -137,101 +131,90 @@ return {'OK', identity, revision}
  * | 6    | how many commits follow |
  * | then for each commit | the numbers of its checks, puts and deletes; for each check key and revision; for each put key and `<checksum> <JSON>`; for each delete the key |
  *
+ * Lua takes texts for numbers in `for` and in sums.
+ *
  * Answers for each commit its revision, or a list: for each conflict the key and its record (empty: absent).
  */
 export const COMMIT = script(`${HEAD}${JUDGE}
-local refusal = trouble(isSound)
+local refusal = trouble(false)
 if refusal then return refusal end
 local time = call('TIME')
-local clockStamp = time[1] .. string.rep('0', 6 - #time[2]) .. time[2]
-local clock = tonumber(clockStamp)
-local last, live, buried = tonumber(revision), tonumber(count), tonumber(graves)
+local clockStamp = time[1] .. string.sub('00000' .. time[2], -6)
+local clock, last, stamp = tonumber(clockStamp), tonumber(revision), revision
+local live, buried = tonumber(count), tonumber(graves)
+local reply = {'OK', news, revision}
+local wrote = false
 local at = 7
 
-local stampOfLast = revision
-local function nextStamp()
-  if last < clock then
-    last, stampOfLast = clock, clockStamp
-  else
-    last, stampOfLast = last + 1, string.format('%.0f', last + 1)
-  end
-  return stampOfLast
-end
-
-local function conflictsOf(checks)
-  local conflicts = {}
+for answer = 4, 3 + ARGV[6] do
+  local checks, puts, deletes = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  at = at + 3
+  local conflicts
   for _ = 1, checks do
     local key = ARGV[at]
     local found = call('ZSCORE', revisions, key)
     if (found or '0') ~= ARGV[at + 1] then
+      conflicts = conflicts or {}
       conflicts[#conflicts + 1] = key
       conflicts[#conflicts + 1] = found and call('HGET', records, key) or ''
     end
     at = at + 2
   end
-  return conflicts
-end
-
-local function put(stamp, key, text)
-  if call('HSET', records, key, stamp .. ' ' .. text) == 1 then
-    live = live + 1
-    if buried > 0 then buried = buried - call('ZREM', tombstones, key) end
+  if conflicts then
+    at = at + 2 * puts + deletes
+    reply[answer] = conflicts
+  else
+    if last < clock then
+      last, stamp = clock, clockStamp
+    else
+      last = last + 1
+      stamp = string.format('%.0f', last)
+    end
+    if not wrote and puts == '0' then call('HSET', header, 'revision', stamp) end
+    wrote = true
+    for _ = 1, puts do
+      local key = ARGV[at]
+      if call('HSET', records, key, stamp .. ' ' .. ARGV[at + 1]) == 1 then
+        live = live + 1
+        if buried > 0 then buried = buried - call('ZREM', tombstones, key) end
+      end
+      call('ZADD', revisions, stamp, key)
+      at = at + 2
+    end
+    for _ = 1, deletes do
+      local key = ARGV[at]
+      buried = buried + call('ZADD', tombstones, stamp, key)
+      if call('HDEL', records, key) == 1 then live = live - 1 end
+      call('ZREM', revisions, key)
+      at = at + 1
+    end
+    reply[answer] = last
   end
-  call('ZADD', revisions, stamp, key)
 end
 
-local function delete(stamp, key)
-  buried = buried + call('ZADD', tombstones, stamp, key)
-  if call('HDEL', records, key) == 1 then live = live - 1 end
-  call('ZREM', revisions, key)
-end
+if not wrote then return reply end
 
-local function forget(excess)
-  if excess <= 0 then return end
+local excess = buried - ARGV[4]
+if excess > 0 then
   local gone = call('ZPOPMIN', tombstones, excess)
   call('HSET', header, 'forgotten', gone[#gone])
   buried = buried - excess
 end
 
-local function beginTurn(here, kept)
-  if string.sub(identity, -#here) == here then return end
-  local store, turn, server = partsOf(identity)
+local here = ${serverAsked('ARGV[3]')}
+if string.sub(identity, -#here) ~= here then
+  local store, turn, server = string.match(identity, parts)
   call('HSET', header, 'turn:' .. turn, server .. ' ' .. revision)
-  call('HDEL', header, 'turn:' .. string.format('%.0f', turn - kept))
-  news = store .. ' ' .. string.format('%.0f', turn + 1) .. ' ' .. here
-  call('HSET', header, 'identity', news)
+  call('HDEL', header, 'turn:' .. string.format('%.0f', turn - ARGV[5]))
+  reply[2] = store .. ' ' .. string.format('%.0f', turn + 1) .. ' ' .. here
+  call('HSET', header, 'identity', reply[2])
 end
 
-local reply = {'OK', news, revision}
-local wrote = false
-for _ = 1, tonumber(ARGV[6]) do
-  local checks, puts, deletes = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  at = at + 3
-  local conflicts = conflictsOf(checks)
-  if #conflicts > 0 then
-    at = at + 2 * puts + deletes
-    reply[#reply + 1] = conflicts
-  else
-    local stamp = nextStamp()
-    if not wrote and puts == 0 then call('HSET', header, 'revision', stamp) end
-    wrote = true
-    for _ = 1, puts do
-      put(stamp, ARGV[at], ARGV[at + 1])
-      at = at + 2
-    end
-    for _ = 1, deletes do
-      delete(stamp, ARGV[at])
-      at = at + 1
-    end
-    reply[#reply + 1] = last
-  end
-end
-
-if wrote then
-  forget(buried - tonumber(ARGV[4]))
-  beginTurn(serverAsked(ARGV[3]), ARGV[5])
-  reply[2], reply[3] = news, stampOfLast
-  call('HSET', header, 'revision', reply[3], 'count', live, 'graves', buried)
+reply[3] = stamp
+if live == tonumber(count) and buried == tonumber(graves) then
+  call('HSET', header, 'revision', stamp)
+else
+  call('HSET', header, 'revision', stamp, 'count', live, 'graves', buried)
 end
 return reply
 `);
