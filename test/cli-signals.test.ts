@@ -118,14 +118,16 @@ describe('loopstate run, interrupted', () => {
     await slow.shows('begun b');
     const { stdout, code } = await runCli(['status', ...STATE, '--json'], { cwd: directory() });
     expect(code).to.equal(0);
-    const status = JSON.parse(stdout) as { progress: object; runs: object[]; oldestClaim: object };
+    const status = JSON.parse(stdout) as { progress: object; runs: { held: object[] }[]; leftBehind: object[] };
     expect(status.progress).to.include({ completed: 0, inProgress: 2 });
     expect(status.runs[0]).to.include({ pid: slow.child.pid, holds: 2, process: 'alive' });
-    expect(status.oldestClaim).to.include({ id: 'a', attempt: 1 });
+    expect(status.runs[0]?.held).to.have.length(2);
+    expect(status.runs[0]?.held[0]).to.include({ id: 'a', attempt: 1 }).and.to.have.property('since');
+    expect(status.leftBehind).to.deep.equal([]);
     slow.child.kill('SIGKILL');
     await slow.end;
     const after = await runCli(['status', ...STATE], { cwd: directory() });
-    expect(after.stdout).to.match(new RegExp(`pid ${slow.child.pid} on .* gone`));
+    expect(after.stdout).to.match(new RegExp(`pid ${slow.child.pid} on .* gone.* holds 2\\n +a \\(attempt 1\\), since \\d{4}-.*\\n +b `));
   });
 });
 

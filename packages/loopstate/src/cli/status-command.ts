@@ -28,11 +28,14 @@ export function addStatusCommand(program: Command, onExit: (code: ExitCode) => v
     .action(async (options: StatusOptions) => onExit(await status(options)));
 }
 
-/** An item that is being worked on. */
-interface OpenClaim {
+/** An item that a run holds. */
+interface HeldItem {
   readonly id: string;
   readonly item: ItemSnapshot;
 }
+
+/** How many items of each run are shown; the JSON has all. */
+const HELD_SHOWN = 3;
 
 async function status({ state: target, json }: StatusOptions): Promise<ExitCode> {
   const state = await LoopState.open(target, { access: 'read' });
@@ -47,13 +50,19 @@ async function status({ state: target, json }: StatusOptions): Promise<ExitCode>
 }
 
 function statusJson(target: string, state: CoreLoopState, { progress, items, runs }: LoopSnapshot): object {
-  const oldest = oldestClaim(items);
+  const held = heldItems(items);
+  const json = ({ id, item }: HeldItem): object => ({ id, attempt: item.attempt, since: timeText(item.at) });
   return {
     state: shownState(target),
     traits: state.traits,
     progress,
-    runs: runs.map((run) => ({ ...run, process: state.environment.probe(run), since: timeText(run.since) })),
-    oldestClaim: oldest && { id: oldest.id, run: oldest.item.run, attempt: oldest.item.attempt, since: timeText(oldest.item.at) },
+    runs: runs.map((run) => ({
+      ...run,
+      process: state.environment.probe(run),
+      since: timeText(run.since),
+      held: held.filter(({ item }) => item.run === run.runId).map(json),
+    })),
+    leftBehind: leftBehind(held, runs).map(json),
     recovery: state.recovery,
   };
 }
@@ -62,7 +71,8 @@ function statusText(target: string, state: CoreLoopState, snapshot: LoopSnapshot
   const { progress, items, runs } = snapshot;
   const colors = picocolors.createColors(process.stdout.isTTY && !process.env.NO_COLOR && process.env.TERM !== 'dumb');
   const failed = `${numberText(progress.failed)}${progress.quarantined > 0 ? ` (${progress.quarantined} quarantined)` : ''}`;
-  const oldest = oldestClaim(items);
+  const held = heldItems(items);
+  const left = leftBehind(held, runs);
   const rows: [name: string, value: string][] = [
     ['state', `${visible(shownState(target))} (${state.traits.name}, survives ${state.traits.survives.replace('-', ' ')})`],
     ['completed', numberText(progress.completed)],
@@ -70,8 +80,11 @@ function statusText(target: string, state: CoreLoopState, snapshot: LoopSnapshot
     ['in progress', numberText(progress.inProgress)],
     ['outstanding', `${numberText(progress.outstanding)}${progress.glitched > 0 ? ` (${progress.glitched} glitched)` : ''}`],
     ['cost', `$${progress.costUsd.toFixed(2)}`],
-    ...runs.map((run): [string, string] => ['run', runText(run, state.environment.probe(run))]),
-    ...(oldest === undefined ? [] : [['oldest claim', claimText(oldest)] as [string, string]]),
+    ...runs.flatMap((run) => [
+      ['run', runText(run, state.environment.probe(run))] as [string, string],
+      ...heldRows(held.filter(({ item }) => item.run === run.runId)),
+    ]),
+    ...(left.length === 0 ? [] : [['left behind', `${numberText(left.length)}, free to be taken`] as [string, string], ...heldRows(left)]),
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   const lines = rows.map(([name, value]) => `${colors.bold(name.padEnd(width))}  ${value}`);
@@ -79,21 +92,28 @@ function statusText(target: string, state: CoreLoopState, snapshot: LoopSnapshot
 }
 
 function runText(run: RunSnapshot, process: 'alive' | 'gone' | 'unknown'): string {
-  const state = { alive: 'alive', gone: 'gone: the next run takes over', unknown: 'on another machine' }[process];
+  const heard = run.beatAt === undefined ? '' : `, last heard of ${timeText(run.beatAt)}`;
+  const state = { alive: 'alive', gone: 'gone: the next run takes over', unknown: `not of this machine${heard}` }[process];
   return `pid ${run.pid} on ${visible(run.host)}, ${state}, since ${timeText(run.since)}, holds ${numberText(run.holds)}`;
 }
 
-function claimText({ id, item }: OpenClaim): string {
-  return `${visibleStart(id, 100)} (attempt ${item.attempt}), since ${timeText(item.at)}`;
+function heldRows(held: readonly HeldItem[]): [name: string, value: string][] {
+  const rows = held.slice(0, HELD_SHOWN).map(({ id, item }): [string, string] => {
+    return ['', `  ${visibleStart(id, 100)} (attempt ${item.attempt}), since ${timeText(item.at)}`];
+  });
+  return held.length > HELD_SHOWN ? [...rows, ['', `  and ${numberText(held.length - HELD_SHOWN)} more`]] : rows;
 }
 
-function oldestClaim(items: LoopSnapshot['items']): OpenClaim | undefined {
-  let oldest: OpenClaim | undefined;
-  for (const [id, item] of items) {
-    // The order of revisions is the order of the claims, whatever the clocks said.
-    if (item.status === 'claimed' && (oldest === undefined || item.revision < oldest.item.revision)) oldest = { id, item };
-  }
-  return oldest;
+/** What is in progress, oldest first: the order of revisions is the order of the claims, whatever the clocks said. */
+function heldItems(items: LoopSnapshot['items']): HeldItem[] {
+  const held = [...items].filter(([, item]) => item.status === 'claimed').map(([id, item]) => ({ id, item }));
+  return held.sort((a, b) => a.item.revision - b.item.revision);
+}
+
+/** Claims of runs that are no longer there. */
+function leftBehind(held: readonly HeldItem[], runs: readonly RunSnapshot[]): HeldItem[] {
+  const present = new Set(runs.map(({ runId }) => runId));
+  return held.filter(({ item }) => item.run === undefined || !present.has(item.run));
 }
 
 function numberText(value: number): string {
