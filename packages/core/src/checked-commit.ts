@@ -1,6 +1,12 @@
 import { type Check, type Commit, type Durability, type Json, LIMITS } from './backend.js';
 import { LoopStateError } from './errors.js';
 
+/** A UTF-16 unit is at most so many bytes of UTF-8. */
+const UTF8_BYTES_PER_UNIT = 3;
+
+/** How deep values are looked into quickly. */
+const PLAIN_DEPTH = 8;
+
 /** A put whose value was found exact, with the JSON text that stores it. */
 export interface EncodedPut {
   readonly key: string;
@@ -29,7 +35,22 @@ export function checkCommit(commit: Commit): CheckedCommit {
   if (durability !== 'synced' && durability !== 'written') {
     throw refusedCommit(`durability must be "synced" or "written", not ${String(durability)}`);
   }
+  const checked: CheckedCommit = { checks, puts, deletes, durability };
   if (puts.length + deletes.length === 0) throw refusedCommit('it writes nothing');
+  // The usual commit, of one write and well below the bounds, needs no counting.
+  if (puts.length + deletes.length > 1 || checks.length >= LIMITS.commitKeys || !isSmall(checked)) assertShape(checked);
+  return checked;
+}
+
+function isSmall({ checks, puts, deletes }: CheckedCommit): boolean {
+  let units = 0;
+  for (const { key, text } of puts) units += key.length + text.length;
+  for (const { key } of checks) units += key.length;
+  for (const key of deletes) units += key.length;
+  return units * UTF8_BYTES_PER_UNIT <= LIMITS.commitBytes;
+}
+
+function assertShape({ checks, puts, deletes }: CheckedCommit): void {
   const written = new Set<string>();
   for (const key of [...puts.map((put) => put.key), ...deletes]) {
     if (written.has(key)) throw refusedCommit(`it writes the key ${JSON.stringify(key)} twice`);
@@ -43,7 +64,6 @@ export function checkCommit(commit: Commit): CheckedCommit {
   for (const put of puts) bytes += Buffer.byteLength(put.text);
   for (const key of named) bytes += Buffer.byteLength(key);
   if (bytes > LIMITS.commitBytes) throw refusedCommit(`it holds ${bytes} bytes, and ${LIMITS.commitBytes} are allowed`);
-  return { checks, puts, deletes, durability };
 }
 
 /** Returns `key` if it may name a record. Errors: `LOOPSTATE_BAD_KEY`. */
@@ -51,8 +71,8 @@ export function checkKey(key: unknown): string {
   if (typeof key !== 'string') throw refusedKey(`A key must be a string, not ${typeof key}.`);
   if (key === '') throw refusedKey('A key must not be empty.');
   if (!key.isWellFormed()) throw refusedKey(`The key ${JSON.stringify(key)} holds half of a surrogate pair.`);
-  // A UTF-16 unit is at most 3 bytes of UTF-8: short keys need no counting.
-  if (key.length * 3 > LIMITS.keyBytes && Buffer.byteLength(key) > LIMITS.keyBytes) {
+  // Short keys need no counting.
+  if (key.length * UTF8_BYTES_PER_UNIT > LIMITS.keyBytes && Buffer.byteLength(key) > LIMITS.keyBytes) {
     throw refusedKey(`A key may have ${LIMITS.keyBytes} bytes of UTF-8, and this one has ${Buffer.byteLength(key)}.`);
   }
   return key;
@@ -62,7 +82,7 @@ export function checkKey(key: unknown): string {
 export function encodeValue(value: unknown, key: string): string {
   let text: string;
   try {
-    const reason = whyInexact(value, '', []);
+    const reason = isPlainlyExact(value, 0) ? undefined : whyInexact(value, '', []);
     if (reason !== undefined) throw refusedValue(key, reason);
     text = JSON.stringify(value);
   } catch (error) {
@@ -70,7 +90,7 @@ export function encodeValue(value: unknown, key: string): string {
     if (error instanceof RangeError) throw refusedValue(key, 'it is nested too deeply');
     throw error;
   }
-  if (text.length * 3 > LIMITS.valueBytes && Buffer.byteLength(text) > LIMITS.valueBytes) {
+  if (text.length * UTF8_BYTES_PER_UNIT > LIMITS.valueBytes && Buffer.byteLength(text) > LIMITS.valueBytes) {
     throw refusedValue(key, `as JSON it has ${Buffer.byteLength(text)} bytes, and ${LIMITS.valueBytes} are allowed`);
   }
   return text;
@@ -79,6 +99,21 @@ export function encodeValue(value: unknown, key: string): string {
 /** The value that `encodeValue` wrote, as a fresh copy. */
 export function decodeValue(text: string): Json {
   return JSON.parse(text) as Json;
+}
+
+/** A quick yes for what almost every value is; a no says nothing yet. */
+function isPlainlyExact(value: unknown, depth: number): boolean {
+  if (typeof value === 'string') return value.isWellFormed();
+  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
+  if (typeof value !== 'object') return typeof value === 'boolean';
+  if (value === null) return true;
+  // What contains itself ends here.
+  if (depth === PLAIN_DEPTH || Object.getPrototypeOf(value) !== Object.prototype || 'toJSON' in value) return false;
+  if (Object.getOwnPropertySymbols(value).length > 0) return false;
+  for (const name in value) {
+    if (!name.isWellFormed() || !isPlainlyExact((value as Record<string, unknown>)[name], depth + 1)) return false;
+  }
+  return true;
 }
 
 /** Says why a value would not survive a round trip, or `undefined` if it would. `path` names the place within it. */
