@@ -8,14 +8,13 @@
 import type { CheckedCommit, CommitResult, LoopStateError } from '@loopstate/core';
 
 /** Redis serves nobody else while it judges a group. */
-const GROUP = { commits: 64, bytes: 1_024 * 1_024 } as const;
+const GROUP = { commits: 16, bytes: 1_024 * 1_024 } as const;
 
 /** Commits as a group; an answer, or an error, for each. Rejects with what all have in common. */
 export type CommitGroup = (commits: readonly CheckedCommit[]) => Promise<readonly (CommitResult | LoopStateError)[]>;
 
 interface Waiting {
   readonly commit: CheckedCommit;
-  readonly bytes: number;
   readonly resolve: (result: CommitResult) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -33,14 +32,14 @@ export class CommitQueue {
     return new Promise((resolve, reject) => {
       // Ticks run when all promises of the turn have had theirs, and before the driver writes to its socket.
       if (this.#waiting.length === 0) process.nextTick(() => this.#send());
-      this.#waiting.push({ commit, bytes: sizeOf(commit), resolve, reject });
+      this.#waiting.push({ commit, resolve, reject });
     });
   }
 
   #send(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const group of groupsOf(waiting)) void this.#sendGroup(group);
+    const group = this.#waiting.splice(0, sizeOfGroup(this.#waiting));
+    if (this.#waiting.length > 0) setImmediate(() => this.#send());
+    if (group.length > 0) void this.#sendGroup(group);
   }
 
   async #sendGroup(group: readonly Waiting[]): Promise<void> {
@@ -57,26 +56,15 @@ export class CommitQueue {
   }
 }
 
-function groupsOf(waiting: readonly Waiting[]): Waiting[][] {
-  const groups: Waiting[][] = [];
-  let group: Waiting[] = [];
+/** How many of the first make a group. */
+function sizeOfGroup(waiting: readonly Waiting[]): number {
   let bytes = 0;
-  for (const each of waiting) {
-    if (group.length === GROUP.commits || (group.length > 0 && bytes + each.bytes > GROUP.bytes)) {
-      groups.push(group);
-      group = [];
-      bytes = 0;
-    }
-    group.push(each);
-    bytes += each.bytes;
-  }
-  groups.push(group);
-  return groups;
-}
-
-/** In UTF-16 units: near enough to bytes for a bound. */
-function sizeOf({ puts }: CheckedCommit): number {
   let size = 0;
-  for (const { text } of puts) size += text.length;
+  for (const { commit } of waiting) {
+    // In UTF-16 units: near enough to bytes for a bound.
+    for (const { text } of commit.puts) bytes += text.length;
+    if (size === GROUP.commits || (size > 0 && bytes > GROUP.bytes)) break;
+    size++;
+  }
   return size;
 }

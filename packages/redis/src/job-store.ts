@@ -30,6 +30,8 @@ const TURNS_KEPT = 100;
 const READ_AT_ONCE = 1_000;
 const PAGE = { changes: 500, bytes: 8 * 1_024 * 1_024 } as const;
 const WITHOUT_LIMIT = 1_000_000_000;
+/** More than any of the numbers that make the shape of a commit. */
+const SHAPE_BASE = 1_024;
 
 /** Options of a {@link JobStore}. */
 export interface JobStoreOptions {
@@ -113,14 +115,18 @@ export class JobStore {
     const { wait, waitTimeoutMs, where } = this.#options;
     const mustWait = wait > 0 && commits.some((commit) => commit.durability === 'synced');
     const witness = this.#witness;
-    const args = [`${TOMBSTONES_KEPT}`, `${TURNS_KEPT}`, `${commits.length}`, ...commits.flatMap(encodeCommit)];
     let acks = 0;
+    const waitForReplicas = async (connection: Connection): Promise<void> => {
+      acks = Number(await connection.send(['WAIT', `${wait}`, `${waitTimeoutMs}`]));
+    };
     const reply = await this.#link.run(
       async (connection) => {
-        const evaluated = this.#evaluate(connection, COMMIT, [...witnessArgs(witness, connection), ...args], async () => {
-          if (mustWait) acks = Number(await connection.send(['WAIT', `${wait}`, `${waitTimeoutMs}`]));
-        });
-        return this.#accepted(await evaluated, witness);
+        const { revision: seen } = witness;
+        const args = [...witnessArgs(witness, connection), `${TOMBSTONES_KEPT}`, `${TURNS_KEPT}`];
+        encodeCommits(commits, args);
+        const answer = await this.#evaluate(connection, COMMIT, args, mustWait ? waitForReplicas : undefined);
+        // The short form of the answer to one commit. It has a newer revision than any that was seen, or it is no answer.
+        return this.#accepted(typeof answer === 'number' && answer > seen ? ['OK', '', `${answer}`, answer] : answer, witness);
       },
       { isWrite: true },
     );
@@ -162,18 +168,22 @@ export class JobStore {
   }
 
   /** Runs a script by its name, and by its text where it isn't known; `then` follows it at once on the same connection. */
-  async #evaluate(connection: Connection, { sha, text }: Script, args: readonly string[], then?: () => Promise<void>): Promise<unknown> {
-    const rest = [`${this.#keys.length}`, ...this.#keys, ...args];
-    const sendBoth = async (command: string, script: string): Promise<unknown> => {
-      const [reply] = await Promise.all([connection.send([command, script, ...rest]), then?.()]);
-      return reply;
+  async #evaluate(
+    connection: Connection,
+    { sha, text }: Script,
+    args: readonly string[],
+    then?: (connection: Connection) => Promise<void>,
+  ): Promise<unknown> {
+    const send = (command: string, script: string): Promise<unknown> => {
+      const sent = connection.send([command, script, `${this.#keys.length}`, ...this.#keys, ...args]);
+      return then === undefined ? sent : Promise.all([sent, then(connection)]).then(([reply]) => reply);
     };
     try {
-      return await sendBoth('EVALSHA', sha);
+      return await send('EVALSHA', sha);
     } catch (error) {
       // A definite refusal: the server was restarted, or its scripts were flushed.
       if (!isUnknownScript(error)) throw error;
-      return await sendBoth('EVAL', text);
+      return await send('EVAL', text);
     }
   }
 
@@ -244,12 +254,22 @@ function turnOf(identity: string): number {
   return Number(identity.split(' ')[1]);
 }
 
-function encodeCommit({ checks, puts, deletes }: CheckedCommit): string[] {
-  const args = [`${checks.length}`, `${puts.length}`, `${deletes.length}`];
-  for (const { key, revision } of checks) args.push(key, `${revision}`);
-  for (const { key, text } of puts) args.push(key, sealValue(key, text));
-  args.push(...deletes);
-  return args;
+/** Adds the arguments of {@link COMMIT} that tell of the commits. */
+function encodeCommits(commits: readonly CheckedCommit[], args: string[]): void {
+  const revisions: string[] = [];
+  args.push(`${commits.length}`, `${commits.reduce((sum, { checks }) => sum + checks.length, 0)}`);
+  for (const { checks } of commits) {
+    for (const { key, revision } of checks) {
+      args.push(key);
+      revisions.push(`${revision}`);
+    }
+  }
+  for (const revision of revisions) args.push(revision);
+  for (const { checks, puts, deletes } of commits) {
+    args.push(`${(checks.length * SHAPE_BASE + puts.length) * SHAPE_BASE + deletes.length}`);
+    for (const { key, text } of puts) args.push(key, sealValue(key, text));
+    for (const key of deletes) args.push(key);
+  }
 }
 
 function textsOf(reply: unknown): string[] {

