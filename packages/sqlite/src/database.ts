@@ -173,6 +173,7 @@ export class Database {
     if (group === undefined) return undefined;
     try {
       const last = await this.#runCommit(commitStatement(job, now(), group));
+      if (last === 0) return undefined;
       // The last commit of the group has the last revision: none came in between.
       return commits.map((_, index) => ({ ok: true, revision: last - commits.length + 1 + index }));
     } catch (error) {
@@ -225,7 +226,7 @@ export class Database {
     return results;
   }
 
-  /** Resolves to the largest revision that was given. Errors: those of SQLite; busy ones only after the time is up. */
+  /** Resolves to the largest revision that was given; 0: nothing was written. Errors: those of SQLite; busy ones only after the time is up. */
   async #runCommit({ sql, parameters }: Statement): Promise<number> {
     const rows = await this.#query(sql, parameters);
     return rows.reduce((last, row) => Math.max(last, revisionOf(numberOf(row, 'seq'))), 0);

@@ -1,7 +1,10 @@
 /**
- * The statement that is a whole commit, or a whole group of commits. It writes every row, or fails with `SQLITE_CONSTRAINT` and
- * writes none: where a check does not hold, the time is NULL, which its column refuses. That is one statement of one
- * transaction: between the judging and the writing nothing else commits.
+ * The statement that is a whole commit, or a whole group of commits. It writes every row, or none: then it fails with
+ * `SQLITE_CONSTRAINT`, or answers with no row. That is one statement of one transaction: between the judging and the writing
+ * nothing else commits.
+ *
+ * The usual commit writes one key that it checks, and its statement says no more than that takes: SQLite compiles it each time, and a long
+ * one takes as long to compile as to run.
  */
 import type { Check, CheckedCommit } from '@loopstate/core';
 import type { SqlValue } from './connection.js';
@@ -23,7 +26,7 @@ export interface Group {
   readonly writes: ReadonlyMap<string, Write>;
 }
 
-/** A statement with the values of its parameters; it answers with the `seq` of each row. */
+/** A statement with the values of its parameters; it answers with the `seq` of each row that it wrote. */
 export interface Statement {
   readonly sql: string;
   readonly parameters: readonly SqlValue[];
@@ -52,7 +55,7 @@ export function addWrites(writes: Map<string, Write>, { puts, deletes }: Checked
   for (const key of deletes) writes.set(key, { value: null, nth });
 }
 
-/** The statement that commits a group; `at` in ms since the epoch. */
+/** The statement that commits a group; `at` in ms since the epoch. It may refuse a group without reason; what it writes is right. */
 export function commitStatement(job: string, at: number, { checks, writes }: Group): Statement {
   const [only] = writes;
   if (only === undefined) throw new TypeError('A group writes at least one key.');
@@ -63,35 +66,44 @@ export function commitStatement(job: string, at: number, { checks, writes }: Gro
 /** The last revision of the file. */
 const LAST = `(SELECT max(seq) FROM ${TABLE}) / ${SEQS_PER_REVISION}`;
 
-/** The revision at which a key stands, in SQL; 0: it is absent. */
+/** The `seq` under which a key stands, in SQL; NULL: it is absent. */
 function standing(key: string): string {
-  return `coalesce((SELECT seq / ${SEQS_PER_REVISION} FROM ${TABLE} WHERE job = ?1 AND key = ${key} AND value IS NOT NULL), 0)`;
+  return `(SELECT seq FROM ${TABLE} WHERE job = ?1 AND key = ${key} AND value IS NOT NULL)`;
 }
 
 /**
- * | parameter   | holds                                          |
- * |-------------|------------------------------------------------|
- * | ?1          | the job                                        |
- * | ?2 ?3 ?4 ?5 | of the one write: key, value, sum, nth         |
- * | ?6          | the time                                       |
- * | ?7 ?8, …    | of each check: the key, the revision demanded  |
+ * | parameter   | holds                                                                        |
+ * |-------------|------------------------------------------------------------------------------|
+ * | ?1          | the job                                                                      |
+ * | ?2 ?3 ?4 ?5 | of the one write: key, value, sum, nth                                       |
+ * | ?6          | the time                                                                     |
+ * | ?7 …        | of each check what it needs: the key unless it is that of the write, then the revision unless it is 0 |
+ *
+ * A key that must be absent is inserted, which a tombstone refuses too; one that must have a revision is updated, and none that has another.
  */
 function shortStatement(job: string, at: number, checks: readonly Check[], [key, { value, nth }]: [string, Write]): Statement {
   const stored = escapeKey(key);
-  const demands = checks.map((_, index) => `${standing(`?${7 + 2 * index}`)} = ?${8 + 2 * index}`);
+  const parameters: SqlValue[] = [job, stored, value, sumOf(job, stored, value), nth, at];
+  const parameter = (bound: SqlValue): string => `?${parameters.push(bound)}`;
+  const own = checks.find((check) => check.key === key);
+  const demands = checks
+    .filter((check) => check !== own)
+    .map(({ key: other, revision }) => {
+      const seqOf = standing(parameter(escapeKey(other)));
+      return revision === 0 ? `${seqOf} IS NULL` : `${seqOf} / ${SEQS_PER_REVISION} = ${parameter(revision)}`;
+    });
+  const seq = `(${LAST} + ?5) * ${SEQS_PER_REVISION}`;
+  if (own !== undefined && own.revision > 0) {
+    const isOwn = `job = ?1 AND key = ?2 AND value IS NOT NULL AND seq / ${SEQS_PER_REVISION} = ${parameter(own.revision)}`;
+    const where = [isOwn, ...demands].join(' AND ');
+    return { sql: `UPDATE ${TABLE} SET seq = ${seq}, value = ?3, sum = ?4, at = ?6 WHERE ${where} RETURNING seq`, parameters };
+  }
+  // The column of the time refuses NULL.
   const time = demands.length === 0 ? '?6' : `CASE WHEN ${demands.join(' AND ')} THEN ?6 END`;
+  const insert = own === undefined ? 'INSERT OR REPLACE' : 'INSERT';
   return {
-    sql: `INSERT OR REPLACE INTO ${TABLE} (seq, job, key, value, sum, at)
-      VALUES ((${LAST} + ?5) * ${SEQS_PER_REVISION}, ?1, ?2, ?3, ?4, ${time}) RETURNING seq`,
-    parameters: [
-      job,
-      stored,
-      value,
-      sumOf(job, stored, value),
-      nth,
-      at,
-      ...checks.flatMap((check) => [escapeKey(check.key), check.revision]),
-    ],
+    sql: `${insert} INTO ${TABLE} (seq, job, key, value, sum, at) VALUES (${seq}, ?1, ?2, ?3, ?4, ${time}) RETURNING seq`,
+    parameters,
   };
 }
 
@@ -105,7 +117,8 @@ function shortStatement(job: string, at: number, checks: readonly Check[], [key,
  */
 const LONG = `INSERT OR REPLACE INTO ${TABLE} (seq, job, key, value, sum, at)
   SELECT (${LAST} + (w.value ->> 3)) * ${SEQS_PER_REVISION} + (w.value ->> 4), ?1, w.value ->> 0, w.value ->> 1, w.value ->> 2,
-    CASE WHEN NOT EXISTS (SELECT 1 FROM json_each(?4) AS c WHERE ${standing('c.value ->> 0')} <> c.value ->> 1) THEN ?3 END
+    CASE WHEN NOT EXISTS (
+      SELECT 1 FROM json_each(?4) AS c WHERE coalesce(${standing('c.value ->> 0')} / ${SEQS_PER_REVISION}, 0) <> c.value ->> 1) THEN ?3 END
   FROM json_each(?2) AS w RETURNING seq`;
 
 function longStatement(job: string, at: number, checks: readonly Check[], writes: ReadonlyMap<string, Write>): Statement {
