@@ -8,6 +8,9 @@ import { expect } from 'chai';
 import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
 import { forgetOpenStores, ModelledDisk, noLock } from './modelled-disk.js';
 
+/** One bit that keeps a letter a letter, one that changes its case, one that makes it no ASCII. */
+const MASKS = [0x01, 0x20, 0x80];
+
 type Files = ReadonlyMap<string, Buffer>;
 
 function open(disk: ModelledDisk, compactAtBytes = 500): Promise<FileBackend> {
@@ -72,11 +75,13 @@ function* damages(files: Files): Generator<Damage> {
     yield make('doubled', Buffer.concat([bytes, bytes]));
     yield make('foreign', Buffer.from('{"name":"something else"}'));
     for (let at = 0; at < end; at++) {
-      const flipped = Buffer.from(bytes);
-      flipped[at] = flipped[at]! ^ [0x01, 0x20, 0x80][at % 3]!;
-      yield make(`flipped at ${at}`, flipped);
+      for (const mask of MASKS) {
+        const flipped = Buffer.from(bytes);
+        flipped[at] = flipped[at]! ^ mask;
+        yield make(`byte ${at} ^ ${mask}`, flipped);
+      }
     }
-    for (let cut = 1; cut <= end; cut += 1 + (cut % 2)) yield make(`cut at ${cut}`, bytes.subarray(0, cut));
+    for (let cut = 1; cut <= end; cut++) yield make(`cut at ${cut}`, bytes.subarray(0, cut));
     for (let at = 0; at < end; at += 32) {
       yield make(`zeros at ${at}`, Buffer.concat([bytes.subarray(0, at), Buffer.alloc(64), bytes.subarray(at + 64)]));
       yield make(`removed at ${at}`, Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 9)]));
@@ -139,7 +144,7 @@ for (const ending of ['closed', 'killed'] as const) {
         if (await judge(made, damage)) losses++;
       }
       console.log(`      ${cases} cases, ${losses} with a loss`);
-      expect(cases).to.be.at.least(1_200);
+      expect(cases).to.be.at.least(5_000);
       expect(losses).to.be.at.least(1);
       expect(losses).to.be.at.most(cases / 2);
     });
