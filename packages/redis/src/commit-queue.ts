@@ -4,6 +4,7 @@
  * **Invariants:**
  * - Each commit is part of exactly one group, and groups are sent in the order in which they were formed.
  * - A group is within both bounds, unless one commit alone exceeds them.
+ * - `#unanswered` counts the commits that were accepted and have no answer yet.
  */
 import type { CheckedCommit, CommitResult, LoopStateError } from '@loopstate/core';
 
@@ -23,36 +24,58 @@ interface Waiting {
 export class CommitQueue {
   readonly #commitGroup: CommitGroup;
   #waiting: Waiting[] = [];
+  #unanswered = 0;
+  #onSettled: (() => void) | undefined;
 
   constructor(commitGroup: CommitGroup) {
     this.#commitGroup = commitGroup;
   }
 
-  add(commit: CheckedCommit): Promise<CommitResult> {
+  /** Takes in what `accept` returns, or rejects with what it throws. */
+  add(accept: () => CheckedCommit): Promise<CommitResult> {
     return new Promise((resolve, reject) => {
+      const commit = accept();
+      this.#unanswered++;
       // Ticks run when all promises of the turn have had theirs, and before the driver writes to its socket.
       if (this.#waiting.length === 0) process.nextTick(() => this.#send());
       this.#waiting.push({ commit, resolve, reject });
     });
   }
 
+  /** Resolves when every commit has its answer. */
+  async settle(): Promise<void> {
+    if (this.#unanswered === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onSettled = resolve;
+    });
+  }
+
   #send(): void {
     const group = this.#waiting.splice(0, sizeOfGroup(this.#waiting));
     if (this.#waiting.length > 0) setImmediate(() => this.#send());
-    if (group.length > 0) void this.#sendGroup(group);
+    if (group.length > 0) this.#sendGroup(group);
   }
 
-  async #sendGroup(group: readonly Waiting[]): Promise<void> {
-    try {
-      const answers = await this.#commitGroup(group.map(({ commit }) => commit));
-      for (const [index, { resolve, reject }] of group.entries()) {
-        const answer = answers[index];
-        if (answer !== undefined && 'ok' in answer) resolve(answer);
-        else reject(answer);
-      }
-    } catch (error) {
-      for (const { reject } of group) reject(error);
-    }
+  #sendGroup(group: readonly Waiting[]): void {
+    const answered = (): void => {
+      this.#unanswered -= group.length;
+      if (this.#unanswered === 0) this.#onSettled?.();
+    };
+    this.#commitGroup(group.map(({ commit }) => commit)).then(
+      (answers) => {
+        for (let index = 0; index < group.length; index++) {
+          const { resolve, reject } = group[index] as Waiting;
+          const answer = answers[index];
+          if (answer !== undefined && 'ok' in answer) resolve(answer);
+          else reject(answer);
+        }
+        answered();
+      },
+      (error: unknown) => {
+        for (const { reject } of group) reject(error);
+        answered();
+      },
+    );
   }
 }
 

@@ -29,8 +29,10 @@ export interface Connection {
   readonly isUsable: boolean;
   /** The run id of the server process behind it; empty when that may change without notice. */
   readonly server: string;
-  /** Commands given in one turn are sent in one piece, in their order. */
+  /** Commands given in one turn are sent in one piece, in their order. Errors: those of the driver; `explain` may know more. */
   send(args: readonly string[]): Promise<unknown>;
+  /** The error that says most about why a command failed. */
+  explain(error: unknown): unknown;
   /** What is still unsent is never sent. The connection ends, unless it belongs to the caller. */
   drop(): void;
 }
@@ -102,6 +104,8 @@ export async function adoptClient(
   return connection;
 }
 
+const NO_OPTIONS = {};
+
 type Sender = (args: readonly string[], options: { abortSignal?: AbortSignal }) => Promise<unknown>;
 
 /** A connection over a client that others use too, and that reconnects by a strategy of its own. */
@@ -115,8 +119,12 @@ class GivenConnection implements Connection {
     this.#send = send;
   }
 
-  async send(args: readonly string[]): Promise<unknown> {
-    return await this.#send(args, { abortSignal: this.#abort.signal });
+  send(args: readonly string[]): Promise<unknown> {
+    return this.#send(args, { abortSignal: this.#abort.signal });
+  }
+
+  explain(error: unknown): unknown {
+    return error;
   }
 
   drop(): void {
@@ -177,19 +185,21 @@ class OwnConnection implements Connection {
       return this;
     } catch (error) {
       this.drop();
-      throw error;
+      throw this.explain(error);
     }
   }
 
-  async send(args: readonly string[]): Promise<unknown> {
-    try {
-      return await this.#send(args, {});
-    } catch (error) {
-      // The driver rejects what was in flight with the fact that it was ended; why is what helps. As a plain error: were it a refusal of
-      // another command, it would say nothing about this one.
-      if (error instanceof Error && error.constructor.name === 'DisconnectsClientError') throw plainCause(this.#failure ?? error);
-      throw error;
-    }
+  send(args: readonly string[]): Promise<unknown> {
+    return this.#send(args, NO_OPTIONS);
+  }
+
+  /**
+   * The driver rejects what was in flight with the fact that it was ended; why is what helps. As a plain error: were it a refusal of
+   * another command, it would say nothing about this one.
+   */
+  explain(error: unknown): unknown {
+    const isEnded = error instanceof Error && error.constructor.name === 'DisconnectsClientError';
+    return isEnded ? plainCause(this.#failure ?? error) : error;
   }
 
   drop(): void {

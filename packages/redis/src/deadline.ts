@@ -21,6 +21,14 @@ interface Waiting {
   readonly expire: () => void;
 }
 
+/** What a deadline does to a call. */
+export interface DeadlineHandlers {
+  /** Called when the call is late; the call rejects with what it returns. */
+  readonly onLate: () => Error;
+  /** Called when the call failed by itself; it rejects with what this returns. */
+  readonly onFailure: (error: unknown) => Error;
+}
+
 /**
  * The deadlines of all calls in flight, kept by one timer: one per call costs as much as some calls do.
  *
@@ -32,15 +40,15 @@ export class Deadlines {
   #timer: NodeJS.Timeout | undefined;
   #dueMs = Number.POSITIVE_INFINITY;
 
-  /** What becomes of `promise`, or an error of `onLate` once `endMs`, by `performance.now()`, has passed. */
-  keep<T>(promise: Promise<T>, endMs: number, onLate: () => Error): Promise<T> {
+  /** What becomes of `promise` until `endMs`, by `performance.now()`. */
+  keep<T>(promise: Promise<T>, endMs: number, { onLate, onFailure }: DeadlineHandlers): Promise<T> {
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         endMs,
         expire: () => {
           const error = onLate();
           // Later: a driver that had not sent the command yet says so first.
-          setImmediate(() => reject(error));
+          setImmediate(() => reject(onFailure(error)));
         },
       };
       this.#add(waiting);
@@ -51,7 +59,7 @@ export class Deadlines {
         },
         (error: unknown) => {
           this.#remove(waiting);
-          reject(error);
+          reject(onFailure(error));
         },
       );
     });

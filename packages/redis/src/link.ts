@@ -54,20 +54,12 @@ export class Link {
    * Runs `use` with a connection. Errors: `LOOPSTATE_UNAVAILABLE` (without effect),
    * `LOOPSTATE_OUTCOME_UNKNOWN`, `LOOPSTATE_FOREIGN`, and those of loopstate that `use` throws.
    */
-  async run<T>(use: (connection: Connection) => Promise<T>, { isWrite, timeoutMs }: CallOptions): Promise<T> {
-    const limitMs = timeoutMs ?? this.#options.commandTimeoutMs;
+  run<T>(use: (connection: Connection) => Promise<T>, options: CallOptions): Promise<T> {
+    const limitMs = options.timeoutMs ?? this.#options.commandTimeoutMs;
     const endMs = performance.now() + limitMs;
-    const connection = this.#usable() ?? (await this.#connected(endMs));
-    try {
-      return await this.#deadlines.keep(use(connection), endMs, () => {
-        this.#drop(connection);
-        return new Error(`no reply came within ${limitMs} ms`);
-      });
-    } catch (error) {
-      const verdict = judgeFailure(error, { where: this.#options.where, isWrite });
-      if (verdict.dropsConnection) this.#drop(connection);
-      throw verdict.error;
-    }
+    const standing = this.#usable();
+    if (standing !== undefined) return this.#runOn(standing, use, { ...options, limitMs, endMs });
+    return this.#connected(endMs).then((connection) => this.#runOn(connection, use, { ...options, limitMs, endMs }));
   }
 
   /** No call waits for a connection any longer; those in flight go on. */
@@ -84,6 +76,24 @@ export class Link {
     );
     this.#connection?.drop();
     this.#connection = undefined;
+  }
+
+  #runOn<T>(
+    connection: Connection,
+    use: (connection: Connection) => Promise<T>,
+    { isWrite, limitMs, endMs }: CallOptions & { limitMs: number; endMs: number },
+  ): Promise<T> {
+    return this.#deadlines.keep(use(connection), endMs, {
+      onLate: () => {
+        this.#drop(connection);
+        return new Error(`no reply came within ${limitMs} ms`);
+      },
+      onFailure: (error) => {
+        const verdict = judgeFailure(connection.explain(error), { where: this.#options.where, isWrite });
+        if (verdict.dropsConnection) this.#drop(connection);
+        return verdict.error;
+      },
+    });
   }
 
   async #connected(endMs: number): Promise<Connection> {

@@ -101,7 +101,8 @@ function connectOf({ endpoint, job }: Target): Connect {
 
 /**
  * **Invariants:**
- * - `#inFlight` counts the calls that have begun and not ended; the link is closed when it is 0 and `close` was called.
+ * - `#inFlight` counts the calls besides commits that have begun and not ended; the link is closed when it is 0, the queue is settled, and
+ *   `close` was called.
  * - `#closing` is set by the first `close`; from then on nothing new begins.
  */
 class RedisHandle implements StateBackend {
@@ -155,11 +156,12 @@ class RedisHandle implements StateBackend {
     return await this.#counted(() => this.#store.read(wanted));
   }
 
-  async commit(commit: Commit): Promise<CommitResult> {
-    this.#assertOpen();
-    if (this.#isReadOnly) throw new LoopStateError('LOOPSTATE_READ_ONLY', `${this.#where} was opened for reading: nothing was written.`);
-    const checked = checkCommit(commit);
-    return await this.#counted(() => this.#queue.add(checked));
+  commit(commit: Commit): Promise<CommitResult> {
+    return this.#queue.add(() => {
+      this.#assertOpen();
+      if (this.#isReadOnly) throw new LoopStateError('LOOPSTATE_READ_ONLY', `${this.#where} was opened for reading: nothing was written.`);
+      return checkCommit(commit);
+    });
   }
 
   async *changes(since: number): AsyncGenerator<StateChange> {
@@ -195,6 +197,7 @@ class RedisHandle implements StateBackend {
 
   async #close(): Promise<void> {
     this.#link.stopWaiting();
+    await this.#queue.settle();
     if (this.#inFlight > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;

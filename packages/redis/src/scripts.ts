@@ -181,7 +181,11 @@ local function write()
 end
 
 local found = {}
-if checks > 0 then found = call('ZMSCORE', revisions, unpack(ARGV, 8, math.min(7 + checks, ${KEYS_AT_ONCE}))) end
+if checks == 1 then
+  found[1] = call('ZSCORE', revisions, ARGV[8])
+elseif checks > 1 then
+  found = call('ZMSCORE', revisions, unpack(ARGV, 8, math.min(7 + checks, ${KEYS_AT_ONCE})))
+end
 for from = ${KEYS_AT_ONCE} + 1, 7 + checks, ${KEYS_AT_ONCE} do
   local part = call('ZMSCORE', revisions, unpack(ARGV, from, math.min(7 + checks, from + ${KEYS_AT_ONCE} - 1)))
   for place = 1, #part do found[from - 8 + place] = part[place] end
