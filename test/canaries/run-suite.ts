@@ -1,3 +1,4 @@
+import { withoutProofs } from '@loopstate/conformance';
 import Mocha from 'mocha';
 
 /** What became of a suite. */
@@ -23,12 +24,14 @@ export async function runSuite(define: () => void, { only, timeoutMs = 10_000 }:
   // Seeds are printed for people who replay a red run, and here red is what is asked for.
   console.log = () => {};
   try {
-    await new Promise<void>((resolve) => {
-      mocha
-        .run(() => resolve())
-        .on('pass', () => passed++)
-        .on('fail', (test, error: Error) => failures.push({ title: test.fullTitle(), message: error.message }));
-    });
+    const ended = () =>
+      new Promise<void>((resolve) => {
+        mocha
+          .run(() => resolve())
+          .on('pass', () => passed++)
+          .on('fail', (test, error: Error) => failures.push({ title: test.fullTitle(), message: error.message }));
+      });
+    await withoutProofs(ended);
   } finally {
     console.log = print;
   }

@@ -3,3 +3,4 @@ export { testConformance } from './conformance.js';
 export { testCrash } from './crash.js';
 export type { BackendFixture, Faults, OpenerModule, Place } from './fixture.js';
 export { type HistoryAnswer, type HistoryEvent, judgeHistory, type Violation } from './judge-history.js';
+export { type Counted, type Proof, proofLines, proofs, prove, withoutProofs } from './proofs.js';
