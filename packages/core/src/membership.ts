@@ -185,8 +185,9 @@ export class Membership {
     this.noticeLoss();
     if (this.#revision === 0 || this.#hasEnded) return;
     const nowMs = this.#environment.monotonicMs();
-    // A tick comes every sixth of a lease; half a tick of tolerance makes every second one beat.
-    if (nowMs - this.#lastBeatMs >= this.#leaseMs / 4) {
+    const sinceBeatMs = nowMs - this.#lastBeatMs;
+    // A tick comes every sixth of a lease; half a tick of tolerance makes every second one beat. Less than nothing: the clock went back.
+    if (sinceBeatMs >= this.#leaseMs / 4 || sinceBeatMs < 0) {
       const beat = { key: beatKey(this.#runId), value: {}, revision: this.#link.view.beats.get(this.#runId) ?? 0 };
       const result = await this.#link.send({ puts: [beat], checks: [this.standing] }, this.#link.nextBy(this.#runId));
       if (result.ok) this.#lastBeatMs = nowMs;

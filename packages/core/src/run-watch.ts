@@ -38,7 +38,9 @@ export class RunWatch {
     for (const run of view.runs.values()) {
       const beat = view.beats.get(run.runId) ?? 0;
       const seen = this.#observations.get(run.runId);
-      const isUnbroken = seen !== undefined && seen.beat === beat && beganMs - seen.lastMs <= run.record.leaseMs / 3;
+      const gapMs = beganMs - (seen?.lastMs ?? beganMs);
+      // A clock that went back can't have measured anything either.
+      const isUnbroken = seen !== undefined && seen.beat === beat && gapMs >= 0 && gapMs <= run.record.leaseMs / 3;
       if (isUnbroken) seen.lastMs = beganMs;
       else this.#observations.set(run.runId, { beat, sinceMs: endedMs, lastMs: beganMs });
     }

@@ -5,13 +5,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { type BackendTraits, createMemoryStore, LoopState, type LoopStateEvent, openMemoryBackend, realEnvironment } from '@loopstate/core';
+import { realEnvironment } from '@loopstate/core';
 import { expect } from 'chai';
 import { codeOf } from './support/codes.js';
-import { type Unreliable, unreliable } from './support/unreliable.js';
-import { settle, type TestProcess, World } from './support/world.js';
-
-const LEASE_MS = 30_000;
+import { fleet, LEASE_MS } from './support/fleet.js';
 
 describe('Takeover', () => {
   it('waits for a lease of silence from another host, by the observer alone', async () => {
@@ -286,21 +283,6 @@ describe('The real environment', () => {
     expect(realEnvironment.probe(self)).to.equal('alive');
   });
 });
-
-function fleet(reach: BackendTraits['reach'] = 'network') {
-  const world = new World();
-  const store = createMemoryStore();
-  const open = async (
-    process: TestProcess,
-  ): Promise<{ state: LoopState; backend: Unreliable; process: TestProcess; events: LoopStateEvent[] }> => {
-    const backend = unreliable(openMemoryBackend({ store, reach }));
-    const events: LoopStateEvent[] = [];
-    const state = await LoopState.open(backend, { environment: process, leaseMs: LEASE_MS, onEvent: (event) => events.push(event) });
-    await settle();
-    return { state, backend, process, events };
-  };
-  return { world, store, open };
-}
 
 function pidOf(child: ChildProcess): number {
   return child.pid ?? 0;

@@ -12,6 +12,10 @@ export interface TestProcess extends Environment {
   isPaused: boolean;
   /** For those who can see it, the process no longer exists; its timers never fire again. */
   isDead: boolean;
+  /** How far its monotonic clock is ahead of the world's. */
+  clockOffsetMs: number;
+  /** Its wall clock, by the world's; by default it stands still. */
+  wallClock: (worldMs: number) => number;
 }
 
 /** Several hosts in one test: a clock that only the test moves, and processes that can be paused and killed. */
@@ -36,8 +40,10 @@ export class World {
       self,
       isPaused: false,
       isDead: false,
-      monotonicMs: () => this.#nowMs + (options.clockOffsetMs ?? 0),
-      wallMs: () => 0,
+      clockOffsetMs: options.clockOffsetMs ?? 0,
+      wallClock: () => 0,
+      monotonicMs: () => this.#nowMs + made.clockOffsetMs,
+      wallMs: () => made.wallClock(this.#nowMs),
       random: () => 0,
       newId: () => `id-${this.#nextId()}`,
       after: (ms, action) => {
