@@ -5,11 +5,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { Worker } from 'node:worker_threads';
-import { isLoopStateError, LockedError } from '@loopstate/core';
+import { isLoopStateError } from '@loopstate/core';
 import { expect } from 'chai';
 import { openFileBackend } from '../src/open-file-backend.js';
 import { withDirectory } from './directory.js';
@@ -22,7 +20,6 @@ const RUN_TYPESCRIPT = [
   '--conditions=@loopstate/source',
 ];
 const COMMIT = new URL('./programs/commit.ts', import.meta.url);
-const TRY_OPEN = new URL('./programs/try-open.ts', import.meta.url);
 
 interface Committer {
   readonly child: ChildProcess;
@@ -57,41 +54,6 @@ async function kill({ child, lines }: Committer): Promise<void> {
 
 describe('file: processes', function () {
   this.timeout(60_000);
-
-  it('a second process is refused at once, with the holder; after a kill the lock is free at once', async () => {
-    await withDirectory(async (directory) => {
-      const path = join(directory, 'state.json');
-      const holder = startCommitter(path, Number.POSITIVE_INFINITY, 1);
-      await holder.lines.next();
-      const started = performance.now();
-      const refusal = await openFileBackend(path).catch((error: unknown) => error);
-      expect(performance.now() - started).to.be.below(3_000);
-      expect(refusal).to.be.instanceOf(LockedError);
-      expect((refusal as LockedError).holder).to.include({ pid: holder.child.pid, host: hostname() });
-      expect((refusal as LockedError).message).to.include(String(holder.child.pid));
-      await kill(holder);
-      const backend = await openFileBackend(path);
-      expect(backend.recovery.filter(({ severity }) => severity !== 'info')).to.deep.equal([]);
-      await backend.close();
-      expect(fs.existsSync(`${path}.holder`)).to.equal(false);
-    });
-  });
-
-  it('a worker thread of the same process is refused', async () => {
-    await withDirectory(async (directory) => {
-      const path = join(directory, 'state.json');
-      const backend = await openFileBackend(path);
-      const tryOpen = async () => {
-        const worker = new Worker(TRY_OPEN, { workerData: path, execArgv: RUN_TYPESCRIPT });
-        const [answer] = (await once(worker, 'message')) as [string];
-        await worker.terminate();
-        return answer;
-      };
-      expect(await tryOpen()).to.equal('LOOPSTATE_LOCKED');
-      await backend.close();
-      expect(await tryOpen()).to.equal('opened');
-    });
-  });
 
   it('acked-survives: killed at random moments, again and again, nothing acknowledged is lost', async () => {
     const random = announceRandom();

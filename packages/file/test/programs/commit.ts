@@ -2,7 +2,7 @@
  * A process that commits until it is killed, and prints what was acknowledged to it: `node commit.ts <path> <commits> <workers>`.
  * It compacts often. After the last commit it ends, with the store still open.
  */
-import { openFileBackend } from '../../src/open-file-backend.js';
+import { openFileBackend } from '@loopstate/file';
 
 const [path = '', commits = '', workers = ''] = process.argv.slice(2);
 const backend = await openFileBackend(path, { compactAtBytes: 4_000 });

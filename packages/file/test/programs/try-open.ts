@@ -1,7 +1,7 @@
 /** A worker thread that tries to open a store, and posts the code of what came of it. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { isLoopStateError } from '@loopstate/core';
-import { openFileBackend } from '../../src/open-file-backend.js';
+import { openFileBackend } from '@loopstate/file';
 
 try {
   await (await openFileBackend(String(workerData))).close();

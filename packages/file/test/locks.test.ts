@@ -1,0 +1,81 @@
+/**
+ * Proves that one process writes: a second opener is refused at once and told by whom, and the lock is free the moment its holder dies,
+ * whatever is written beside it. With child processes that are killed, and a worker thread, on real files.
+ */
+import { once } from 'node:events';
+import fs from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { prove } from '@loopstate/conformance';
+import { LockedError } from '@loopstate/core';
+import { expect } from 'chai';
+import { compiledPackages, spawnCompiled } from '../../../test/support/compiled.js';
+import { openFileBackend } from '../src/open-file-backend.js';
+import { withDirectory } from './directory.js';
+
+const KILLS = 10;
+
+describe('file: lock', () => {
+  before(async function () {
+    this.timeout(60_000);
+    await compiledPackages();
+  });
+
+  it('acked-survives: a second process is refused with the holder, and acquires at once when that is killed', async () => {
+    let cases = 0;
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      for (let kills = 0; kills < KILLS; kills++) {
+        const holder = await spawnCompiled('packages/file/test/programs/commit.ts', [path, 'Infinity', '1'], {
+          stdio: ['ignore', 'pipe', 'inherit'],
+        });
+        const ended = once(holder, 'exit');
+        await once(holder.stdout!, 'data');
+        const refusal = await openFileBackend(path).catch((error: unknown) => error);
+        expect(refusal).to.be.instanceOf(LockedError);
+        expect((refusal as LockedError).holder).to.include({ pid: holder.pid, host: hostname() });
+        holder.kill('SIGKILL');
+        await ended;
+        const backend = await openFileBackend(path);
+        expect(backend.recovery.filter(({ severity }) => severity !== 'info')).to.deep.equal([]);
+        await backend.close();
+        expect(fs.existsSync(`${path}.holder`)).to.equal(false);
+        cases += 2;
+      }
+    });
+    prove({ test: 'S13 locks', backend: 'file', counts: { cases, kills: KILLS }, least: { kills: 10 } });
+  }).timeout(60_000);
+
+  it('always-starts: what names a holder holds nothing: a pid that lives again does not fool it', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      await (await openFileBackend(path)).close();
+      const lock = fs.readFileSync(`${path}.lock`);
+      for (const holder of [JSON.stringify({ pid: process.pid, host: hostname(), since: 1 }), JSON.stringify({ pid: 1 }), '{"pid":', '']) {
+        fs.writeFileSync(`${path}.holder`, holder);
+        const backend = await openFileBackend(path);
+        expect((await backend.commit({ puts: [{ key: 'a', value: holder }] })).ok).to.equal(true);
+        await backend.close();
+      }
+      expect(fs.readFileSync(`${path}.lock`)).to.deep.equal(lock);
+    });
+  });
+
+  it('acked-survives: a worker thread of the same process is refused', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const { root } = await compiledPackages();
+      const backend = await openFileBackend(path);
+      const tryOpen = async () => {
+        const worker = new Worker(join(root, 'packages/file/test/programs/try-open.js'), { workerData: path, execArgv: [] });
+        const [answer] = (await once(worker, 'message')) as [string];
+        await worker.terminate();
+        return answer;
+      };
+      expect(await tryOpen()).to.equal('LOOPSTATE_LOCKED');
+      await backend.close();
+      expect(await tryOpen()).to.equal('opened');
+    });
+  });
+});
