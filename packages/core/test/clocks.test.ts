@@ -2,8 +2,8 @@
  * Proves *fenced* whatever the clocks do: wall clocks that are wrong, frozen, jump or run backwards decide nothing, and a jump of the
  * clock by which a lease is measured neither takes a claim from a live run nor leaves one stuck. In a world whose clocks the test holds.
  */
-import { prove } from '@loopstate/conformance';
 import { expect } from 'chai';
+import { proveEach } from '../../../test/support/prove-each.js';
 import { type FleetRun, fleet, LEASE_MS } from './support/fleet.js';
 import type { TestProcess } from './support/world.js';
 
@@ -16,8 +16,6 @@ const WALL_CLOCKS: Readonly<Record<string, (worldMs: number) => number>> = {
   'runs backwards': (ms) => -ms,
   'jumps two hours to and fro': (ms) => ms + (Math.floor(ms / 4_000) % 2 === 0 ? TWO_HOURS_MS : -TWO_HOURS_MS),
 };
-
-let cases = 0;
 
 /** A holder of `x` and an observer, on hosts of their own. */
 async function pair(prepare: (holder: TestProcess, observer: TestProcess) => void) {
@@ -42,7 +40,7 @@ async function takenAfterMs({ world, b }: { world: ReturnType<typeof fleet>['wor
 }
 
 describe('Clocks', () => {
-  after(() => prove({ test: 'S14 clocks', backend: 'loop-state', counts: { cases }, least: { cases: 40 } }));
+  proveEach({ test: 'S14 clocks', backend: 'loop-state', least: { cases: 50 } });
 
   for (const [name, wallClock] of Object.entries(WALL_CLOCKS)) {
     for (const whose of ['the holder', 'the observer', 'both'] as const) {
@@ -57,7 +55,6 @@ describe('Clocks', () => {
         expect(await b.state.claim('x')).to.equal(undefined);
         expect(await a.state.end('x', { status: 'success' })).to.equal('completed');
         expect([...a.events, ...b.events]).to.deep.equal([]);
-        cases++;
       });
 
       it(`fenced: a wall clock of ${whose} that ${name} leaves no claim of a silent run stuck`, async () => {
@@ -65,7 +62,6 @@ describe('Clocks', () => {
         a.process.isPaused = true;
         expect(await takenAfterMs({ world, b })).to.be.within(LEASE_MS, 1.5 * LEASE_MS);
         expect((await b.state.read('x'))?.revision).to.be.greaterThan(fence);
-        cases++;
       });
 
       it(`fenced: a wall clock of ${whose} that ${name} hides no death on the same host`, async () => {
@@ -78,7 +74,6 @@ describe('Clocks', () => {
         holder.isDead = true;
         const second = await b.state.claim('x');
         expect(second?.fence).to.be.greaterThan(first?.fence ?? Number.POSITIVE_INFINITY);
-        cases++;
       });
     }
   }
@@ -92,7 +87,6 @@ describe('Clocks', () => {
       }
       expect(await b.state.claim('x')).to.equal(undefined);
       expect(await a.state.end('x', { status: 'success' })).to.equal('completed');
-      cases++;
     });
 
     it(`fenced: a jump of the observer's monotonic clock by ${jumpMs} ms begins the count of a silent run anew, and no later`, async () => {
@@ -101,7 +95,6 @@ describe('Clocks', () => {
       await world.advance(LEASE_MS * 0.8);
       b.process.clockOffsetMs += jumpMs;
       expect(await takenAfterMs({ world, b })).to.be.within(LEASE_MS, 1.5 * LEASE_MS);
-      cases++;
     });
 
     it(`fenced: a holder goes on beating after a jump of its monotonic clock by ${jumpMs} ms`, async () => {
@@ -111,7 +104,6 @@ describe('Clocks', () => {
       expect(await b.state.claim('x')).to.equal(undefined);
       expect(await a.state.end('x', { status: 'success' })).to.equal('completed');
       expect(a.events).to.deep.equal([]);
-      cases++;
     });
   }
 
@@ -122,6 +114,5 @@ describe('Clocks', () => {
     a.process.isPaused = true;
     await world.advance(5 * LEASE_MS);
     expect(await b.state.claim('x')).to.equal(undefined);
-    cases++;
   });
 });

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { isLoopStateError, type StateBackend } from '@loopstate/core';
 import { WentBackwardsError } from '@loopstate/redis';
 import { expect } from 'chai';
+import { proveEach } from '../../../test/support/prove-each.js';
 import { type RedisServer, startRedis } from '../../../test/support/redis-server.js';
 import { askRedis } from '../../../test/support/resp.js';
 import { seeded, seedFromEnvironment } from '../../../test/support/seeded.js';
@@ -18,6 +19,7 @@ const BACKWARDS = 'LOOPSTATE_WENT_BACKWARDS';
 
 describe('redis: crashes of the server', () => {
   let server: RedisServer;
+  const counts = proveEach({ test: 'S11 server crashes', backend: 'redis', least: { cases: CUTS + 10, kills: KILLS } });
   const urlOf = (job: string): string => `redis://127.0.0.1:${server.port}?job=${job}`;
 
   beforeEach(async function () {
@@ -51,6 +53,7 @@ describe('redis: crashes of the server', () => {
       while (acknowledged.size < before + 20) await new Promise(setImmediate);
       await server.kill();
       await server.start();
+      counts.kills++;
     }
     isOver = true;
     await committing;
@@ -89,6 +92,7 @@ describe('redis: crashes of the server', () => {
       const expected = Array.from({ length: count }, (_, number) => [`left/${number}`, `right/${number}`]).flat();
       expect(standing, `cut to ${length} of ${whole.length}`).to.deep.equal(expected.sort());
       const isMissing = count < revisions.length;
+      counts.cases++;
       // Somebody else commits first: that must not hide it.
       await put(fresh, 'left/later');
       const answer = await writer.read(['left/0']).then(() => 'fine', codeFrom);

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import type { Commit, StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
+import { proveEach } from '../../../test/support/prove-each.js';
 import { type RedisServer, startRedis } from '../../../test/support/redis-server.js';
 import { askRedis } from '../../../test/support/resp.js';
 import { startTcpProxy, type TcpProxy } from '../../../test/support/tcp-proxy.js';
@@ -14,6 +15,7 @@ import { closeAfterEach, codeOf, errorOf, newJob, openHere, put } from './stores
 const COMMAND_MS = 400;
 
 describe('redis: lost replies', () => {
+  proveEach({ test: 'S11 lost replies', backend: 'redis', least: { cases: 14 } });
   let server: RedisServer;
   let proxy: TcpProxy;
   let direct: StateBackend;

@@ -6,6 +6,7 @@ import { inspect } from 'node:util';
 import type { StateBackend } from '@loopstate/core';
 import { openRedisBackend } from '@loopstate/redis';
 import { expect } from 'chai';
+import { proveEach } from '../../../test/support/prove-each.js';
 import { DURABLE, type RedisServer, startRedis } from '../../../test/support/redis-server.js';
 import { askRedis } from '../../../test/support/resp.js';
 import { startTcpProxy, type TcpProxy } from '../../../test/support/tcp-proxy.js';
@@ -13,6 +14,7 @@ import { judgeServer, type ServerFacts } from '../src/preflight.js';
 import { closeAfterEach, codeOf, codesOf, errorOf, newJob, openHere, put } from './stores.js';
 
 describe('redis: refusals', () => {
+  proveEach({ test: 'S11 refusals', backend: 'redis', least: { cases: 20 } });
   let server: RedisServer;
   let proxy: TcpProxy;
   let store: StateBackend;

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import type { StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
+import { proveEach } from '../../../test/support/prove-each.js';
 import { seeded, seedFromEnvironment } from '../../../test/support/seeded.js';
 import { withAttached } from '../src/connection.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
@@ -99,6 +100,8 @@ const withCopy: Record<string, Case> = {
 };
 
 describe('sqlite: damage', () => {
+  const counts = proveEach({ test: 'S10 database damage', backend: 'sqlite', least: { cases: 70 } });
+
   for (const [name, { damage, findings }] of Object.entries(withCopy)) {
     it(`a database that ${name} starts from its copy, with every record`, () =>
       withDirectory(async (directory) => {
@@ -255,6 +258,7 @@ describe('sqlite: damage', () => {
         const read = await store.read(keys);
         expect(read.filter((record) => record === undefined).length, `keys not found after the flip at ${position}`).to.equal(0);
         if (store.recovery.length > 0) noticed++;
+        counts.cases++;
         await store.close();
       }
       console.log(`      ${FLIPS} flips, ${noticed} noticed`);
