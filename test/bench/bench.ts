@@ -1,42 +1,60 @@
 /**
- * The benchmark: `pnpm bench [section …]`. It judges nothing but prints each budget beside its figure; a machine that does much else
- * gives other figures than a quiet one, hence all budgets are ratios within one run.
+ * The benchmark: `pnpm bench [--rounds N] [--scale S] [--write] [section …]`. It judges nothing but prints each budget beside its figure; a
+ * machine that does much else gives other figures than a quiet one, hence all budgets but a few are ratios within one run.
  */
-import { mkdtemp, rm, statfs } from 'node:fs/promises';
-import { cpus, totalmem } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { barChart } from './chart.js';
+import { commandSection } from './command-section.js';
 import { fileSection } from './file-section.js';
+import { millionSection } from './million-section.js';
 import { redisSection } from './redis-section.js';
-import { budgetLines, tableLines } from './report.js';
+import { budgetLines, documentOf, machineText, tableLines } from './report.js';
 import type { Section, SectionResult } from './section.js';
 import { sqliteSection } from './sqlite-section.js';
 
-const SECTIONS: Readonly<Record<string, Section>> = { file: fileSection, sqlite: sqliteSection, redis: redisSection };
+const SECTIONS: Readonly<Record<string, Section>> = {
+  file: fileSection,
+  million: millionSection,
+  sqlite: sqliteSection,
+  redis: redisSection,
+  command: commandSection,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '5' }, scale: { type: 'string', default: '1' } },
+  options: {
+    rounds: { type: 'string', default: '5' },
+    scale: { type: 'string', default: '1' },
+    write: { type: 'boolean', default: false },
+  },
 });
-const wanted = positionals.length > 0 ? positionals : Object.keys(SECTIONS);
+const rounds = Number(values.rounds);
 const results: SectionResult[] = [];
-for (const name of wanted) {
+for (const name of positionals.length > 0 ? positionals : Object.keys(SECTIONS)) {
   const section = SECTIONS[name];
   if (section === undefined) throw new Error(`There is no section ${name}; there are ${Object.keys(SECTIONS).join(', ')}.`);
+  // Beside the checkout, not in /tmp: that may be memory.
   const folder = await mkdtemp(join(process.cwd(), 'node_modules', '.loopstate-bench-'));
   try {
-    console.log(`${await machine(folder)}; medians of ${values.rounds} rounds in turns`);
-    const result = await section({ folder, rounds: Number(values.rounds), scale: Number(values.scale) });
+    const result = await section({ folder, rounds, scale: Number(values.scale) });
     results.push(result);
     for (const table of result.tables) for (const line of tableLines(table)) console.log(line);
+    for (const note of result.notes ?? []) console.log(`\n${note}`);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
+console.log(`\n${await machineText()}; medians of ${rounds} rounds in turns`);
 for (const line of budgetLines(results.flatMap(({ budgets }) => budgets))) console.log(line);
+if (values.write) {
+  mkdirSync('docs/benchmarks', { recursive: true });
+  for (const { tables } of results) for (const table of tables) writeFileSync(join('docs', chartName(table.title)), barChart(table));
+  writeFileSync('docs/benchmarks.md', documentOf(results, { machine: await machineText(), rounds, chartName }));
+}
 
-async function machine(folder: string): Promise<string> {
-  const { type } = await statfs(folder);
-  const memory = `${Math.round(totalmem() / 2 ** 30)} GiB`;
-  return `node ${process.version}, ${cpus().length} x ${cpus()[0]?.model ?? 'an unknown processor'}, ${memory}, file system type 0x${type.toString(16)}`;
+function chartName(title: string): string {
+  return `benchmarks/${title.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-')}.svg`;
 }

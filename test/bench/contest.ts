@@ -40,7 +40,14 @@ export async function compete(contestants: readonly Contestant[], { rounds }: { 
       if (round > 0) turns.get(contestant.name)?.push(turn);
     }
   }
-  return contestants.map(({ name }) => standingOf(name, turns.get(name) ?? []));
+  return contestants.map(({ name }) => standingFrom(name, turns.get(name) ?? []));
+}
+
+/** The one of that name. */
+export function standingOf(standings: readonly Standing[], name: string): Standing {
+  const found = standings.find((standing) => standing.name === name);
+  if (found === undefined) throw new Error(`Nobody of the name ${name} took part.`);
+  return found;
 }
 
 /** How many times as fast `a` was as `b`: the median of the ratios within each round. */
@@ -58,13 +65,18 @@ export async function oneByOne(operations: number, operation: (n: number) => unk
   return await inFlight(1, operations, operation);
 }
 
-/** As many operations at once as there are workers, each of which begins the next when its own is done. */
-export async function inFlight(workers: number, operations: number, operation: (n: number) => unknown): Promise<Turn> {
+/** As many operations at once as there are workers, each of which begins the next when its own is done, until there are enough or it is over. */
+export async function inFlight(
+  workers: number,
+  operations: number,
+  operation: (n: number) => unknown,
+  isOver: () => boolean = () => false,
+): Promise<Turn> {
   const latenciesUs: number[] = [];
   let next = 0;
   const startMs = performance.now();
   const work = async (): Promise<void> => {
-    while (next < operations) {
+    while (next < operations && !isOver()) {
       const n = next++;
       const beganMs = performance.now();
       await operation(n);
@@ -72,7 +84,7 @@ export async function inFlight(workers: number, operations: number, operation: (
     }
   };
   await Promise.all(Array.from({ length: workers }, work));
-  return { operations, elapsedMs: performance.now() - startMs, latenciesUs };
+  return { operations: latenciesUs.length, elapsedMs: performance.now() - startMs, latenciesUs };
 }
 
 /** The middle one. */
@@ -86,7 +98,7 @@ export function quantile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
-function standingOf(name: string, turns: readonly Turn[]): Standing {
+function standingFrom(name: string, turns: readonly Turn[]): Standing {
   return {
     name,
     turns,

@@ -29,12 +29,16 @@ export interface Table {
   readonly standings: readonly Standing[];
   /** The name of the standing that others are compared with. */
   readonly floor: string;
+  /** The names of those of which the best is compared with, too. */
+  readonly peers?: readonly string[];
 }
 
 /** What a section found out. */
 export interface SectionResult {
   readonly title: string;
   readonly tables: readonly Table[];
+  /** What else is to be said. */
+  readonly notes?: readonly string[];
   readonly budgets: readonly Budget[];
 }
 
