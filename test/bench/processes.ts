@@ -44,6 +44,9 @@ export async function remember(...args: readonly string[]): Promise<{ readonly e
     env: { ...process.env, NODE_OPTIONS: '--max-old-space-size=8192' },
   });
   const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  const exited = once(child, 'exit');
   const { value } = await lines.next();
+  // Its lock is given back when it has ended.
+  await exited;
   return JSON.parse(value) as { elapsedMs: number; heapBytes: number };
 }
