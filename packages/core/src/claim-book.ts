@@ -56,10 +56,10 @@ export class ClaimBook {
   }
 
   /** Claims an item; `undefined`: it can't be had now. Errors: as `LoopState.claim`. */
-  async claim(id: string): Promise<Claim | undefined> {
+  async claim(id: string, digest?: string): Promise<Claim | undefined> {
     if (!this.#mayClaim(id)) return undefined;
     this.#claims.set(id, 'claiming');
-    const claiming = this.#options.guard.run(() => this.#claim(id));
+    const claiming = this.#options.guard.run(() => this.#claim(id, digest));
     this.#claiming.add(claiming);
     let held: HeldClaim | undefined;
     try {
@@ -133,7 +133,7 @@ export class ClaimBook {
     return !mustRunAlone(item) || this.#claims.size === 0;
   }
 
-  async #claim(id: string): Promise<HeldClaim | undefined> {
+  async #claim(id: string, digest: string | undefined): Promise<HeldClaim | undefined> {
     // Each turn learns what stood in the way; it ends as soon as that is a live holder, an outcome, or nothing.
     for (let tries = 0; tries < CLAIM_TRIES; tries++) {
       await this.#membership.register();
@@ -153,7 +153,7 @@ export class ClaimBook {
       const isAlone = mustRunAlone(item);
       if (isAlone && this.#claims.size > 1) return undefined;
       if (isAlone) this.#alone = id;
-      const held = await this.#sendClaim(id, item, isAlone);
+      const held = await this.#sendClaim(id, item, { isAlone, digest });
       if (held !== undefined) return this.#hold(held);
       this.#membership.noticeLoss();
     }
@@ -161,9 +161,13 @@ export class ClaimBook {
   }
 
   /** Claims an item that is free, by the view; `undefined`: it was not, and the view knows better now. */
-  async #sendClaim(id: string, item: KnownItem | undefined, isAlone: boolean): Promise<HeldClaim | undefined> {
+  async #sendClaim(
+    id: string,
+    item: KnownItem | undefined,
+    { isAlone, digest }: { readonly isAlone: boolean; readonly digest: string | undefined },
+  ): Promise<HeldClaim | undefined> {
     const { runId, standing } = this.#membership;
-    const record = claimed(item?.record, runId, isAlone);
+    const record = claimed(item?.record, runId, { isAlone, digest });
     const former = this.#otherHolder(item);
     const by = this.#link.nextBy(runId);
     const writes = {

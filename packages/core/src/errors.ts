@@ -23,6 +23,7 @@ export const ERROR_CODES = {
   LOOPSTATE_LEASE_LOST: 'Another run took this item over; what this worker did with it was not recorded.',
   LOOPSTATE_NOT_CLAIMED: 'This run holds no claim on the item, so it cannot end it.',
   LOOPSTATE_WENT_BACKWARDS: 'The store is older than what was already seen of it, or is another store.',
+  LOOPSTATE_ITEM_CHANGED: 'An item that has an outcome is no longer what it was then. Nothing was written.',
   LOOPSTATE_BACKEND_MISSING: 'The package that serves this URL is not installed.',
 } as const;
 

@@ -46,13 +46,18 @@ export function checkResult(result: unknown): ItemResult {
 }
 
 /** The record of a claim on an item whose record was `before` (or absent). */
-export function claimed(before: ItemRecord | undefined, run: string, alone: boolean): NextRecord {
+export function claimed(
+  before: ItemRecord | undefined,
+  run: string,
+  { isAlone, digest }: { readonly isAlone: boolean; readonly digest?: string | undefined },
+): NextRecord {
   return {
     status: 'claimed',
     attempt: (before?.attempt ?? 0) + (before?.status === 'claimed' ? 0 : 1),
     run,
-    ...(alone ? { alone: true as const } : {}),
+    ...(isAlone ? { alone: true as const } : {}),
     ...kept(before),
+    ...(digest === undefined ? {} : { digest }),
     ...(before?.glitches === undefined ? {} : { glitches: before.glitches }),
     ...(before?.lastError === undefined ? {} : { lastError: before.lastError }),
   };

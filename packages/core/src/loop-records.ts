@@ -64,7 +64,7 @@ export interface ItemRecord {
   readonly round?: number;
   /** The store had lost this outcome and its run recorded it again: whole, or only its status and cost. */
   readonly recordedAgain?: 'whole' | 'status';
-  /** Reserved: a digest of the item's content and of the work's definition. */
+  /** What the item and the work on it were like when it was last claimed, as the claimer said. */
   readonly digest?: string;
   /** `<runId>.<n>` of the commit that put this record. */
   readonly by: string;

@@ -10,6 +10,7 @@
  */
 import pRetry from 'p-retry';
 import { Candidates } from './candidates.js';
+import { ChangedItems } from './changed-items.js';
 import { isLoopStateError } from './errors.js';
 import type { Claim } from './held-claim.js';
 import type { ItemResult } from './item-results.js';
@@ -37,6 +38,7 @@ type WorkEnd = ItemResult | 'cut-short';
 export class LoopRunner<I extends LoopItem> {
   readonly #settings: RunLoopSettings<I>;
   readonly #candidates: Candidates<I>;
+  readonly #changedItems: ChangedItems<I>;
   readonly #active = new Map<string, Claim | 'claiming'>();
   readonly #counts = { started: 0, completed: 0, failed: 0, glitches: 0, retries: 0, skipped: 0, lost: 0, unrecorded: 0 };
   /** Aborted by a stop of any kind: claims are no longer tried. */
@@ -55,6 +57,7 @@ export class LoopRunner<I extends LoopItem> {
 
   constructor(settings: RunLoopSettings<I>) {
     this.#settings = settings;
+    this.#changedItems = new ChangedItems(settings);
     const { monotonicMs, random } = settings.state.environment;
     this.#candidates = new Candidates(settings.items, {
       nowMs: monotonicMs,
@@ -145,6 +148,7 @@ export class LoopRunner<I extends LoopItem> {
   async #tryToBegin(candidate: Candidate<I>): Promise<Begun<I> | undefined> {
     const { state } = this.#settings;
     const { id } = candidate;
+    if (this.#settings.digest !== undefined && !state.isOutstanding(id) && !(await this.#isToRunAgain(candidate))) return undefined;
     if (this.#settleCandidate(candidate, { hasAsked: false })) return undefined;
     if (state.progress.costUsd >= this.#settings.maxBudgetUsd) this.#halt('max-budget');
     if (this.#counts.started >= this.#settings.maxItems) return await this.#atMaxItems(candidate);
@@ -153,7 +157,8 @@ export class LoopRunner<I extends LoopItem> {
     this.#active.set(id, 'claiming');
     let claim: Claim | undefined;
     try {
-      claim = await this.#persist(() => this.#claim(id), this.#soft.signal);
+      const digest = await this.#changedItems.digestOf(candidate);
+      claim = await this.#persist(() => this.#claim(id, digest), this.#soft.signal);
     } finally {
       if (claim === undefined) {
         this.#active.delete(id);
@@ -167,6 +172,15 @@ export class LoopRunner<I extends LoopItem> {
     }
     this.#active.set(id, claim);
     return { ...candidate, claim };
+  }
+
+  /** Judges an item that is done by what it is like now; one that isn't to run again is skipped. */
+  async #isToRunAgain(candidate: Candidate<I>): Promise<boolean> {
+    const verdict = await this.#persist(() => this.#changedItems.judge(candidate), this.#soft.signal);
+    if (verdict === 'run-again') return true;
+    if (verdict === 'changed') this.#emit({ type: 'changed', id: candidate.id });
+    if (verdict !== undefined) this.#skipIfDone(candidate);
+    return false;
   }
 
   /** Stops at the bound, once it is certain that all who were counted do begin: a claim under way may yet be refused. */
@@ -197,7 +211,7 @@ export class LoopRunner<I extends LoopItem> {
     return true;
   }
 
-  async #claim(id: string): Promise<Claim | undefined> {
+  async #claim(id: string, digest: string | undefined): Promise<Claim | undefined> {
     const { state } = this.#settings;
     const isHeld = (): boolean => state.standing(id).standing === 'held-elsewhere';
     const ageMs = state.environment.monotonicMs() - this.#refreshedMs;
@@ -205,11 +219,12 @@ export class LoopRunner<I extends LoopItem> {
     if (ageMs >= (isHeld() ? HELD_POLL_MS : SHARED_AGE_MS) && state.othersAtWork > 0) {
       this.#refreshedMs = state.environment.monotonicMs();
       await state.refresh();
-      this.#candidates.prune((candidate) => this.#skipIfDone(candidate));
+      // Where done items are compared with what they were, each has its turn.
+      if (this.#settings.digest === undefined) this.#candidates.prune((candidate) => this.#skipIfDone(candidate));
     }
     // A holder that was seen before this run was registered may be dead: the claim finds out.
     const isHeldByTheLiving = state.othersAtWork > 0 && isHeld();
-    return isHeldByTheLiving || !state.isOutstanding(id) ? undefined : await state.claim(id);
+    return isHeldByTheLiving || !state.isOutstanding(id) ? undefined : await state.claim(id, { digest });
   }
 
   async #work({ id, item, claim }: Begun<I>): Promise<WorkEnd> {
@@ -357,7 +372,8 @@ export class LoopRunner<I extends LoopItem> {
   }
 
   #armSignals(): () => void {
-    const { signal, handleSignals } = this.#settings;
+    const { signal, halt, handleSignals } = this.#settings;
+    const onHalt = (): void => this.#halt('halted');
     const onAbort = (): void => this.#haltNow('aborted');
     const onSignal = (name: NodeJS.Signals): void => {
       const reason = name === 'SIGTERM' ? 'SIGTERM' : 'SIGINT';
@@ -366,9 +382,12 @@ export class LoopRunner<I extends LoopItem> {
     };
     if (signal?.aborted === true) onAbort();
     signal?.addEventListener('abort', onAbort);
+    if (halt?.aborted === true) onHalt();
+    halt?.addEventListener('abort', onHalt);
     if (handleSignals) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
     return () => {
       signal?.removeEventListener('abort', onAbort);
+      halt?.removeEventListener('abort', onHalt);
       process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     };
   }

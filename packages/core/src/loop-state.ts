@@ -2,22 +2,20 @@
  * The durable state of a loop: which items are done, failed or in progress. All knowledge of loops (claims, leases, outcomes,
  * retries) is here and in the files it imports; the store below it knows records and revisions only.
  */
-import type { BackendTraits, Check, RecoveryFinding, StateBackend } from './backend.js';
+import type { BackendTraits, RecoveryFinding, StateBackend } from './backend.js';
 import { ClaimBook, type Standing } from './claim-book.js';
 import { type Environment, realEnvironment } from './environment.js';
 import { LockedError, LoopStateError } from './errors.js';
 import type { Claim } from './held-claim.js';
-import { type ItemResult, retried } from './item-results.js';
+import type { ItemResult } from './item-results.js';
 import { checkId, type ItemRecord, type ItemStatus, isFinal, itemKey, nameOf, RECORD_FORMAT, type RunRecord } from './loop-records.js';
 import { type KnownItem, LoopView, type Progress } from './loop-view.js';
 import { Membership, type MembershipEvent } from './membership.js';
-import { checkLoopStateOptions } from './options.js';
+import { forgetAllItems, forgetItems, retryItems } from './operations.js';
+import { checkDigest, checkLoopStateOptions } from './options.js';
 import { BackwardsGuard, restore, type WentBackwardsEvent } from './restoration.js';
 import { RunWatch } from './run-watch.js';
 import { StoreLink } from './store-link.js';
-
-/** How many items one commit of a reset forgets: well below the bounds of *commit/shape*. */
-const RESET_BATCH = 500;
 
 /** Something that happened to this run or its claims outside of any call. */
 export type LoopStateEvent = MembershipEvent | WentBackwardsEvent | { readonly type: 'claim-lost'; readonly id: string };
@@ -158,13 +156,15 @@ export class LoopState {
    * Claims an item for this run. `undefined`: it is done, or this or another live run holds it, or it (or an item held here) must run
    * alone because its process died twice while it ran.
    *
-   * Errors: `LOOPSTATE_BAD_ID`, `LOOPSTATE_CLOSED`, `LOOPSTATE_READ_ONLY`, `LOOPSTATE_UNAVAILABLE`, `LOOPSTATE_OUTCOME_UNKNOWN`
-   * (should the claim land later, it is given back).
+   * `digest`: what the item and the work on it were like, at most 1,024 characters; it is kept with the item, for later comparison.
+   *
+   * Errors: `LOOPSTATE_BAD_ID`, `LOOPSTATE_BAD_OPTION`, `LOOPSTATE_CLOSED`, `LOOPSTATE_READ_ONLY`, `LOOPSTATE_UNAVAILABLE`,
+   * `LOOPSTATE_OUTCOME_UNKNOWN` (should the claim land later, it is given back).
    */
-  async claim(id: string): Promise<Claim | undefined> {
+  async claim(id: string, { digest }: { readonly digest?: string | undefined } = {}): Promise<Claim | undefined> {
     checkId(id);
     this.#assertOpen();
-    return await this.#claims.claim(id);
+    return await this.#claims.claim(id, digest === undefined ? undefined : checkDigest(digest));
   }
 
   /** The older form of `claim`: true if this run holds the item now. Errors: as `claim`. */
@@ -185,16 +185,28 @@ export class LoopState {
   /** Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */
   async retry(ids: Iterable<string>): Promise<number> {
     this.#assertOpen();
-    let count = 0;
-    for (const id of ids) {
-      const record = (await this.#backend.read([itemKey(checkId(id))]))[0];
-      if (record === undefined) continue;
-      const before = record.value as unknown as ItemRecord;
-      if (!isFinal(before.status)) continue;
-      const put = { key: record.key, value: retried(before), revision: record.revision };
-      if ((await this.#link.send({ puts: [put] }, this.#link.nextBy(this.runId))).ok) count += 1;
-    }
-    return count;
+    return await retryItems(this.#link, this.runId, ids);
+  }
+
+  /**
+   * Forgets items, as if they had never been begun, their costs included; returns how many were. One that a live run holds stays.
+   * Errors: `LOOPSTATE_BAD_ID`, and what the backend raises.
+   */
+  async forget(ids: Iterable<string>): Promise<number> {
+    this.#assertOpen();
+    await this.refresh();
+    await this.#membership.takeOverDead();
+    return await forgetItems(this.#link, this.runId, ids);
+  }
+
+  /**
+   * Declares another run dead because somebody says so: its items are outstanding again, and what it still tries to record is refused.
+   * Returns how many items came back; `undefined`: there is no such run. Errors: what the backend raises.
+   */
+  async releaseRun(runId: string): Promise<number | undefined> {
+    this.#assertOpen();
+    await this.refresh();
+    return await this.#membership.takeOverAsTold(runId);
   }
 
   /**
@@ -215,26 +227,23 @@ export class LoopState {
         { pid, host },
       );
     }
-    let count = 0;
-    let batch: Check[] = [];
-    const forget = async (): Promise<void> => {
-      if (batch.length > 0) await this.#link.send({ deletes: batch }, this.#link.nextBy(this.runId));
-      batch = [];
-    };
-    for await (const { key, revision } of this.#backend.changes(0)) {
-      if (nameOf(key).kind !== 'item') continue;
-      batch.push({ key, revision });
-      count += 1;
-      if (batch.length === RESET_BATCH) await forget();
-    }
-    await forget();
-    return count;
+    return await forgetAllItems(this.#link, this.runId);
   }
 
   /** The record of one item, fresh from the store. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */
   async read(id: string): Promise<ItemSnapshot | undefined> {
     const record = (await this.#backend.read([itemKey(checkId(id))]))[0];
     return record && { ...(record.value as unknown as ItemRecord), revision: record.revision, at: record.at };
+  }
+
+  /** Every item with its record, fresh and one after another, oldest change first; one that changes meanwhile may come again. Errors: what the backend raises. */
+  async *items(): AsyncGenerator<[id: string, item: ItemSnapshot]> {
+    this.#assertOpen();
+    for await (const { key, revision, record } of this.#backend.changes(0)) {
+      const name = nameOf(key);
+      if (name.kind !== 'item' || record === undefined) continue;
+      yield [name.id, { ...(record.value as unknown as ItemRecord), revision, at: record.at }];
+    }
   }
 
   /** All that the store holds, fresh, in memory at once. Errors: what the backend raises. */

@@ -13,8 +13,8 @@
 import type { Check } from './backend.js';
 import type { Environment } from './environment.js';
 import { LoopStateError } from './errors.js';
-import { crashed } from './item-results.js';
-import { beatKey, itemKey, META_KEY, RECORD_FORMAT, runKey } from './loop-records.js';
+import { crashed, type NextRecord, released } from './item-results.js';
+import { beatKey, type ItemRecord, itemKey, META_KEY, RECORD_FORMAT, runKey } from './loop-records.js';
 import type { KnownRun } from './loop-view.js';
 import type { BackwardsGuard } from './restoration.js';
 import type { Death } from './run-watch.js';
@@ -33,6 +33,9 @@ export type MembershipEvent =
   | { readonly type: 'run-replaced'; readonly runId: string; readonly formerRunId: string }
   /** This run took over from a dead one; `items` came back at once, those of a run that is only presumed dead come back when claimed. */
   | { readonly type: 'took-over'; readonly runId: string; readonly death: Death; readonly items: number };
+
+/** What becomes of a claim that comes back. */
+type Become = (claim: ItemRecord) => NextRecord;
 
 /** What a {@link Membership} needs of its state. */
 export interface MembershipOptions {
@@ -111,6 +114,19 @@ export class Membership {
   /** Takes over from every run that is known to be dead. */
   async takeOverDead(): Promise<void> {
     for (const runId of [...this.#link.view.runs.keys()]) if (runId !== this.#runId) await this.takeOverIfDead(runId);
+  }
+
+  /** Takes over from `runId` because an operator says that it is dead; returns how many items came back, `undefined` if there is no such run. */
+  async takeOverAsTold(runId: string): Promise<number | undefined> {
+    for (;;) {
+      const run = this.#link.view.runs.get(runId);
+      if (run === undefined || runId === this.#runId) return undefined;
+      const deletes = [{ key: runKey(runId), revision: run.revision }, ...this.#beatCheck(runId)];
+      const result = await this.#link.send({ deletes }, this.#link.nextBy(this.#runId));
+      // From then on it can't claim; what it records before its items are back counts.
+      if (result.ok) return await this.#returnRemaining(runId, released);
+      await this.#link.refresh(); // It beat meanwhile.
+    }
   }
 
   /** Stops the heartbeat and takes the run's records back. Claims must have been given back before. */
@@ -210,11 +226,11 @@ export class Membership {
    */
   async #takeOver(run: KnownRun, death: Death): Promise<boolean> {
     for (let tries = 0; tries < 5; tries++) {
-      const puts = death === 'proven-gone' ? this.#returnedItems(run.runId) : [];
+      const puts = death === 'proven-gone' ? this.#returnedItems(run.runId, crashed) : [];
       const deletes = [{ key: runKey(run.runId), revision: run.revision }, ...this.#beatCheck(run.runId)];
       const result = await this.#link.send({ deletes, puts }, this.#link.nextBy(this.#runId));
       if (result.ok) {
-        const items = puts.length + (death === 'proven-gone' ? await this.#returnRemaining(run.runId) : 0);
+        const items = puts.length + (death === 'proven-gone' ? await this.#returnRemaining(run.runId, crashed) : 0);
         this.#tell({ type: 'took-over', runId: run.runId, death, items });
         return true;
       }
@@ -229,9 +245,9 @@ export class Membership {
     return this.#link.watch.judge(run, this.#link.view.beats.get(run.runId) ?? 0);
   }
 
-  async #returnRemaining(runId: string): Promise<number> {
+  async #returnRemaining(runId: string, become: Become): Promise<number> {
     let count = 0;
-    for (let puts = this.#returnedItems(runId); puts.length > 0; puts = this.#returnedItems(runId)) {
+    for (let puts = this.#returnedItems(runId, become); puts.length > 0; puts = this.#returnedItems(runId, become)) {
       const result = await this.#link.send({ puts }, this.#link.nextBy(this.#runId));
       if (result.ok) count += puts.length;
       // A conflict taught the view what stands instead, so this ends.
@@ -239,11 +255,11 @@ export class Membership {
     return count;
   }
 
-  #returnedItems(runId: string): Replacement[] {
+  #returnedItems(runId: string, become: Become): Replacement[] {
     const puts: Replacement[] = [];
     for (const [id, item] of this.#link.view.heldBy(runId)) {
       if (puts.length === TAKEOVER_ITEMS) break;
-      if (item.record !== undefined) puts.push({ key: itemKey(id), value: crashed(item.record), revision: item.revision });
+      if (item.record !== undefined) puts.push({ key: itemKey(id), value: become(item.record), revision: item.revision });
     }
     return puts;
   }

@@ -1,5 +1,7 @@
 import { LoopStateError } from './errors.js';
 
+const DIGEST_LENGTH_MAX = 1_024;
+
 /** A number an option may be. */
 interface Range {
   readonly min: number;
@@ -31,6 +33,12 @@ export function refuseUnknownOptions(options: object, known: readonly string[]):
 /** An error for an option that can't be used. */
 export function badOption(reason: string): LoopStateError {
   return new LoopStateError('LOOPSTATE_BAD_OPTION', `${reason} Nothing was written.`);
+}
+
+/** Returns a digest that can be stored with an item. Errors: `LOOPSTATE_BAD_OPTION`. */
+export function checkDigest(digest: unknown): string {
+  if (typeof digest === 'string' && digest.length > 0 && digest.length <= DIGEST_LENGTH_MAX && digest.isWellFormed()) return digest;
+  throw badOption(`A digest must be a well-formed string of 1 to ${DIGEST_LENGTH_MAX} characters.`);
 }
 
 /** The options of a `LoopState`, judged. */

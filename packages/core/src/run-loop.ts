@@ -23,6 +23,8 @@ export interface RunLoopOptions<I extends LoopItem> {
   readonly signal?: AbortSignal | undefined;
   /** SIGINT or SIGTERM: nothing new begins and running work finishes; the second one is like `signal`. Default: true. */
   readonly handleSignals?: boolean | undefined;
+  /** Aborted: nothing new begins, running work finishes. Default: never. */
+  readonly halt?: AbortSignal | undefined;
   /** How long aborted work may take to end before its item is given back, in ms. Default: 5,000. */
   readonly graceMs?: number | undefined;
   /** How many more attempts an item has after an error. Default: 0. */
@@ -35,6 +37,13 @@ export interface RunLoopOptions<I extends LoopItem> {
   readonly maxItems?: number | undefined;
   /** Begin nothing more once the state's `costUsd` has reached this, in US dollars. What is in flight may still add to it. Default: no bound. */
   readonly maxBudgetUsd?: number | undefined;
+  /**
+   * What an item, and the work on it, is like: kept with the item. One that has an outcome under another digest has changed. An item whose
+   * record has no digest has not, as far as is known. Default: nothing is kept or compared.
+   */
+  readonly digest?: ((item: I) => string | Promise<string>) | undefined;
+  /** What to do with a changed item: tell and go on, run it again in a new round, or end with `LOOPSTATE_ITEM_CHANGED`. Default: `refuse`. */
+  readonly onChange?: 'warn' | 'rerun' | 'refuse' | undefined;
   /** Whether to wait for items that other runs hold, and take them over if those die. Default: true. */
   readonly waitForOthers?: boolean | undefined;
   /** How long to go on trying when the state can't be read or written, in ms. Default: for ever. */
@@ -56,6 +65,8 @@ export type LoopEvent =
   | { readonly type: 'lost'; readonly id: string }
   /** The item had its outcome already, or got it from another run. */
   | { readonly type: 'skipped'; readonly id: string }
+  /** The item has an outcome, and was another one then. */
+  | { readonly type: 'changed'; readonly id: string }
   /** The state can't be read or written: nothing new begins, what is done is kept and tried again. */
   | { readonly type: 'unavailable'; readonly error: unknown }
   | { readonly type: 'available' }
@@ -70,6 +81,7 @@ export type StopReason =
   | 'held-elsewhere'
   | 'too-many-glitches'
   | 'state-unavailable'
+  | 'halted'
   | 'aborted'
   | 'SIGINT'
   | 'SIGTERM';
@@ -105,15 +117,18 @@ export interface LoopResult {
 type Given<T> = { readonly [K in keyof T]-?: Exclude<T[K], undefined> };
 
 /** The options with all defaults. */
-export interface RunLoopSettings<I extends LoopItem> extends Given<Omit<RunLoopOptions<I>, 'signal' | 'backoff' | 'glitches'>> {
+export interface RunLoopSettings<I extends LoopItem>
+  extends Given<Omit<RunLoopOptions<I>, 'signal' | 'halt' | 'digest' | 'backoff' | 'glitches'>> {
   readonly signal: AbortSignal | undefined;
+  readonly halt: AbortSignal | undefined;
+  readonly digest: RunLoopOptions<I>['digest'];
   readonly backoff: { readonly minDelayMs: number; readonly maxDelayMs: number };
   readonly glitches: { readonly minDelayMs: number; readonly maxDelayMs: number; readonly maxInRow: number };
 }
 
 const OPTION_NAMES = [
-  ...['items', 'work', 'state', 'concurrency', 'signal', 'handleSignals', 'graceMs', 'retries', 'backoff', 'glitches'],
-  ...['maxItems', 'maxBudgetUsd', 'waitForOthers', 'giveUpAfterMs', 'onProgress'],
+  ...['items', 'work', 'state', 'concurrency', 'signal', 'halt', 'handleSignals', 'graceMs', 'retries', 'backoff', 'glitches'],
+  ...['digest', 'onChange', 'maxItems', 'maxBudgetUsd', 'waitForOthers', 'giveUpAfterMs', 'onProgress'],
 ];
 
 const FOREVER = Number.POSITIVE_INFINITY;
@@ -137,6 +152,9 @@ function checkRunLoopOptions<I extends LoopItem>(options: RunLoopOptions<I>): Ru
   refuseUnknownOptions(glitches, ['minDelayMs', 'maxDelayMs', 'maxInRow']);
   if (typeof options.work !== 'function') throw badOption('work must be a function of an item.');
   if (typeof options.state?.claim !== 'function') throw badOption('state must be a LoopState: await LoopState.open(…).');
+  const { digest, onChange = 'refuse' } = options;
+  if (digest !== undefined && typeof digest !== 'function') throw badOption('digest must be a function of an item.');
+  if (!['warn', 'rerun', 'refuse'].includes(onChange)) throw badOption('onChange must be "warn", "rerun" or "refuse".');
   const concurrency = numberOption('concurrency', options.concurrency, 1, { min: 1, max: 10_000, isWhole: true });
   const day = 86_400_000;
   return {
@@ -145,6 +163,9 @@ function checkRunLoopOptions<I extends LoopItem>(options: RunLoopOptions<I>): Ru
     state: options.state,
     concurrency,
     signal: options.signal,
+    halt: options.halt,
+    digest,
+    onChange,
     handleSignals: options.handleSignals ?? true,
     graceMs: numberOption('graceMs', options.graceMs, 5_000, { min: 0, max: day }),
     retries: numberOption('retries', options.retries, 0, { min: 0, max: FOREVER, isWhole: true }),

@@ -308,6 +308,24 @@ describe('runLoop and bounds', () => {
 });
 
 describe('runLoop and being stopped', () => {
+  it('begins nothing more when it is told to halt, and records what runs', async () => {
+    const { state, run } = await loop();
+    const halt = new AbortController();
+    const { result, ran } = await run({
+      items: numbered(10),
+      halt: halt.signal,
+      work: async (_, { signal }) => {
+        halt.abort();
+        await sleep(5);
+        return signal.aborted;
+      },
+    });
+    expect(result).to.include({ status: 'stopped', reason: 'halted' });
+    expect(ran).to.have.length(1);
+    expect((await state.read('0'))?.output).to.equal(false);
+    expect((await run({ items: ['10'], halt: halt.signal })).ran).to.deep.equal([]);
+  });
+
   it('aborts running work by its signal, gives the items back, and goes on later', async () => {
     const { state, run } = await loop();
     const controller = new AbortController();
@@ -403,6 +421,43 @@ describe('runLoop and being stopped', () => {
       expect(process.listenerCount(name)).to.equal(listeners);
     });
   }
+});
+
+describe('runLoop and items that change', () => {
+  it('refuses a changed item before anything of it is run, unless told to warn or to run it again', async () => {
+    const { state, run } = await loop();
+    await run({ items: ['a', 'b'], digest: () => 'v1' });
+    const changed: Partial<RunLoopOptions<string | { id: string }>> = {
+      items: ['a', 'b', 'c'],
+      digest: (id) => (id === 'b' ? 'v2' : 'v1'),
+    };
+    expect(await codeOf(run(changed))).to.equal('LOOPSTATE_ITEM_CHANGED');
+    const events: LoopEvent[] = [];
+    const warned = await run({ ...changed, onChange: 'warn', onProgress: (event) => events.push(event) });
+    expect(warned.ran).to.deep.equal(['c']);
+    expect(events.filter(({ type }) => type === 'changed')).to.deep.equal([{ type: 'changed', id: 'b' }]);
+    const again = await run({ ...changed, onChange: 'rerun' });
+    expect(again.ran).to.deep.equal(['b']);
+    expect(await state.read('b')).to.include({ status: 'completed', round: 2, digest: 'v2' });
+    expect((await run({ ...changed, onChange: 'rerun' })).ran).to.deep.equal([]);
+  });
+
+  it('takes an item whose record has no digest for unchanged', async () => {
+    const { run } = await loop();
+    await run({ items: ['a'] });
+    expect((await run({ items: ['a'], digest: () => 'v1' })).ran).to.deep.equal([]);
+  });
+
+  it('ends with what the digest throws, and with a bad digest', async () => {
+    const { run } = await loop();
+    const broken = new Error('broken');
+    const failing = (): never => {
+      throw broken;
+    };
+    expect(await run({ items: ['a'], digest: failing }).catch((error: unknown) => error)).to.equal(broken);
+    expect(await codeOf(run({ items: ['a'], digest: () => '' }))).to.equal('LOOPSTATE_BAD_OPTION');
+    expect(await codeOf(run({ items: ['a'], onChange: 'shrug' as never }))).to.equal('LOOPSTATE_BAD_OPTION');
+  });
 });
 
 describe('runLoop and a store that fails', () => {

@@ -26,6 +26,7 @@ const OF_REASON: Readonly<Record<Exclude<LoopResult['reason'], 'all-done'>, Exit
   'held-elsewhere': 3,
   'too-many-glitches': 4,
   'state-unavailable': 6,
+  halted: 3,
   aborted: 130,
   SIGINT: 130,
   SIGTERM: 143,
@@ -34,6 +35,7 @@ const OF_REASON: Readonly<Record<Exclude<LoopResult['reason'], 'all-done'>, Exit
 const OF_ERROR: Readonly<Record<ErrorCode, ExitCode>> = {
   LOOPSTATE_BAD_ID: 2,
   LOOPSTATE_BAD_OPTION: 2,
+  LOOPSTATE_ITEM_CHANGED: 2,
   LOOPSTATE_BAD_COMMIT: 70,
   LOOPSTATE_BAD_KEY: 70,
   LOOPSTATE_VALUE_REFUSED: 70,

@@ -1,0 +1,78 @@
+/**
+ * Proves what an operator may do to a loop beside its runs: retry, forget, release. On one store in memory that several handles share.
+ */
+import { type BackendTraits, createMemoryStore, LoopState, openMemoryBackend } from '@loopstate/core';
+import { expect } from 'chai';
+import { codeOf } from './support/codes.js';
+import { fleet } from './support/fleet.js';
+
+describe('Operations', () => {
+  it('once-recorded: 1,200 failed items are put back for one more round each, and what is completed only if it is named', async () => {
+    const { a } = await handles();
+    const ids = Array.from({ length: 1_200 }, (_, n) => `item-${n}`);
+    for (const id of ids) {
+      await a.begin(id);
+      await a.end(id, { status: 'error', cost: { usd: 1 } });
+    }
+    expect(await a.retry([...ids, ...ids, 'unknown'])).to.equal(1_200);
+    expect(await a.retry(ids)).to.equal(0);
+    expect(a.progress).to.include({ failed: 0, outstanding: 1_200, costUsd: 1_200 });
+    expect((await a.claim('item-7'))?.attempt).to.equal(1);
+  });
+
+  it('fenced: what is forgotten is as if it had never been begun, and what a live run holds stays', async () => {
+    const { a, b } = await handles('network');
+    for (const id of ['done', 'held', 'given-back']) await a.begin(id);
+    await a.end('done', { status: 'success', output: 1, cost: { usd: 3 } });
+    await a.release('given-back');
+    expect(await b.forget(['done', 'held', 'given-back', 'unknown'])).to.equal(2);
+    expect(await b.read('done')).to.equal(undefined);
+    expect(b.progress).to.include({ completed: 0, inProgress: 1, outstanding: 0, costUsd: 0 });
+    expect(await a.end('held', { status: 'success' })).to.equal('completed');
+    expect((await b.claim('done'))?.attempt).to.equal(1);
+  });
+
+  it('fenced: a run that is released loses all that it holds, is told, and goes on under another id', async () => {
+    const { world, open } = fleet();
+    const [a, b] = [await open(world.process('host-a')), await open(world.process('host-b'))];
+    const claims = [];
+    for (let n = 0; n < 250; n++) claims.push((await a.state.claim(`item-${n}`))!);
+    expect(await b.state.releaseRun('unknown')).to.equal(undefined);
+    expect(await b.state.releaseRun(a.state.runId)).to.equal(250);
+    expect(b.state.progress).to.include({ inProgress: 0, outstanding: 250 });
+    const former = a.state.runId;
+    for (const claim of claims) expect(await codeOf(claim.end({ status: 'success' }))).to.equal('LOOPSTATE_LEASE_LOST');
+    const again = await a.state.claim('item-0');
+    expect(again?.attempt, 'an attempt that does not count').to.equal(1);
+    expect(a.state.runId).to.not.equal(former);
+    expect((await a.state.read('item-0'))?.crashes).to.equal(undefined);
+  });
+
+  it('changes/no-gap: items come one after another, each as it stands', async () => {
+    const { a } = await handles();
+    for (const id of ['x', 'y']) await a.begin(id);
+    await a.end('x', { status: 'success', output: [1] });
+    const found = [];
+    for await (const [id, { status }] of a.items()) found.push(`${id} ${status}`);
+    expect(found.sort()).to.deep.equal(['x completed', 'y claimed']);
+  });
+
+  it('value/exact: a digest is kept with the item until it is claimed with another, and a bad one is refused', async () => {
+    const { a } = await handles();
+    const claim = (await a.claim('x', { digest: 'one' }))!;
+    await claim.end({ status: 'success' });
+    expect((await a.read('x'))?.digest).to.equal('one');
+    await a.retry(['x']);
+    await (await a.claim('x', { digest: 'two' }))!.end({ status: 'success' });
+    expect((await a.read('x'))?.digest).to.equal('two');
+    for (const digest of ['', 'x'.repeat(1_025), '\ud800', 7 as never])
+      expect(await codeOf(a.claim('y', { digest })), JSON.stringify(digest)).to.equal('LOOPSTATE_BAD_OPTION');
+    expect(await a.read('y')).to.equal(undefined);
+  });
+});
+
+async function handles(reach: BackendTraits['reach'] = 'process') {
+  const store = createMemoryStore();
+  const [a, b] = [await LoopState.open(openMemoryBackend({ store, reach })), await LoopState.open(openMemoryBackend({ store, reach }))];
+  return { a, b };
+}
