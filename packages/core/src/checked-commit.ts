@@ -82,13 +82,14 @@ export function checkKey(key: unknown): string {
 export function encodeValue(value: unknown, key: string): string {
   let text: string;
   try {
-    const reason = isPlainlyExact(value, 0) ? undefined : whyInexact(value, '', []);
+    const reason = isPlainlyExact(value, 0, roomForOne()) ? undefined : whyInexact(value, '', [], roomForOne());
     if (reason !== undefined) throw refusedValue(key, reason);
     text = JSON.stringify(value);
   } catch (error) {
+    if (error instanceof LoopStateError) throw error;
     // Deep nesting overflows the stack, here or in JSON.stringify.
     if (error instanceof RangeError) throw refusedValue(key, 'it is nested too deeply');
-    throw error;
+    throw refusedValue(key, 'it cannot be read: a getter or a proxy in it threw an error', error);
   }
   if (text.length * UTF8_BYTES_PER_UNIT > LIMITS.valueBytes && Buffer.byteLength(text) > LIMITS.valueBytes) {
     throw refusedValue(key, `as JSON it has ${Buffer.byteLength(text)} bytes, and ${LIMITS.valueBytes} are allowed`);
@@ -101,8 +102,22 @@ export function decodeValue(text: string): Json {
   return JSON.parse(text) as Json;
 }
 
+/**
+ * What a value may still hold until it is certainly too large: one for each member, and the length of each text. Objects that share what
+ * they hold can be small and have more members than could ever be counted.
+ */
+interface Room {
+  units: number;
+}
+
+function roomForOne(): Room {
+  return { units: LIMITS.valueBytes };
+}
+
 /** A quick yes for what almost every value is; a no says nothing yet. */
-function isPlainlyExact(value: unknown, depth: number): boolean {
+function isPlainlyExact(value: unknown, depth: number, room: Room): boolean {
+  room.units -= typeof value === 'string' ? value.length : 1;
+  if (room.units < 0) return false;
   if (typeof value === 'string') return value.isWellFormed();
   if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
   if (typeof value !== 'object') return typeof value === 'boolean';
@@ -111,13 +126,15 @@ function isPlainlyExact(value: unknown, depth: number): boolean {
   if (depth === PLAIN_DEPTH || Object.getPrototypeOf(value) !== Object.prototype || 'toJSON' in value) return false;
   if (Object.getOwnPropertySymbols(value).length > 0) return false;
   for (const name in value) {
-    if (!name.isWellFormed() || !isPlainlyExact((value as Record<string, unknown>)[name], depth + 1)) return false;
+    if (!name.isWellFormed() || !isPlainlyExact((value as Record<string, unknown>)[name], depth + 1, room)) return false;
   }
   return true;
 }
 
 /** Says why a value would not survive a round trip, or `undefined` if it would. `path` names the place within it. */
-function whyInexact(value: unknown, path: string, ancestors: readonly object[]): string | undefined {
+function whyInexact(value: unknown, path: string, ancestors: object[], room: Room): string | undefined {
+  room.units -= typeof value === 'string' ? value.length : 1;
+  if (room.units < 0) return `as JSON it has more than ${LIMITS.valueBytes} bytes`;
   const at = path === '' ? 'it' : path;
   switch (typeof value) {
     case 'boolean':
@@ -130,24 +147,28 @@ function whyInexact(value: unknown, path: string, ancestors: readonly object[]):
     case 'object':
       if (value === null) return undefined;
       if (ancestors.includes(value)) return `${at} contains itself`;
-      return Array.isArray(value) ? whyArrayInexact(value, path, ancestors) : whyObjectInexact(value, path, ancestors);
+      return Array.isArray(value) ? whyArrayInexact(value, path, ancestors, room) : whyObjectInexact(value, path, ancestors, room);
     default:
       return `${at} is ${value === undefined ? 'undefined' : `a ${typeof value}`}`;
   }
 }
 
-function whyArrayInexact(array: readonly unknown[], path: string, ancestors: readonly object[]): string | undefined {
+function whyArrayInexact(array: readonly unknown[], path: string, ancestors: object[], room: Room): string | undefined {
+  // Those of every realm are arrays themselves, and that of a class is none.
+  if (!Array.isArray(Object.getPrototypeOf(array))) return `${path || 'it'} is an array of a class of its own`;
   if ('toJSON' in array) return `${path || 'it'} has a toJSON`;
-  const inside = [...ancestors, array];
+  ancestors.push(array);
   // Index by index: holes of a sparse array must be seen as undefined.
   for (let index = 0; index < array.length; index++) {
-    const reason = whyInexact(array[index], `${path}[${index}]`, inside);
+    const reason = whyInexact(array[index], `${path}[${index}]`, ancestors, room);
     if (reason !== undefined) return reason;
   }
-  return Object.keys(array).length === array.length ? undefined : `${path || 'it'} is an array with named properties`;
+  ancestors.pop();
+  const hasNames = Object.keys(array).length !== array.length || Object.getOwnPropertySymbols(array).length > 0;
+  return hasNames ? `${path || 'it'} is an array with named properties` : undefined;
 }
 
-function whyObjectInexact(object: object, path: string, ancestors: readonly object[]): string | undefined {
+function whyObjectInexact(object: object, path: string, ancestors: object[], room: Room): string | undefined {
   const prototype: unknown = Object.getPrototypeOf(object);
   if (prototype !== Object.prototype && prototype !== null) {
     // Objects of another realm (vm, worker) have another Object.prototype, whose own prototype is null all the same.
@@ -156,12 +177,13 @@ function whyObjectInexact(object: object, path: string, ancestors: readonly obje
   }
   if (typeof (object as { toJSON?: unknown }).toJSON === 'function') return `${path || 'it'} has a toJSON`;
   if (Object.getOwnPropertySymbols(object).length > 0) return `${path || 'it'} has a symbol as a key`;
-  const inside = [...ancestors, object];
+  ancestors.push(object);
   for (const [name, member] of Object.entries(object)) {
     if (!name.isWellFormed()) return `a key of ${path || 'it'} holds half of a surrogate pair`;
-    const reason = whyInexact(member, path === '' ? name : `${path}.${name}`, inside);
+    const reason = whyInexact(member, path === '' ? name : `${path}.${name}`, ancestors, room);
     if (reason !== undefined) return reason;
   }
+  ancestors.pop();
   return undefined;
 }
 
@@ -178,6 +200,7 @@ function refusedKey(reason: string): LoopStateError {
   return new LoopStateError('LOOPSTATE_BAD_KEY', `${reason} Nothing was written.`);
 }
 
-function refusedValue(key: string, reason: string): LoopStateError {
-  return new LoopStateError('LOOPSTATE_VALUE_REFUSED', `The value of ${JSON.stringify(key)} was refused: ${reason}. Nothing was written.`);
+function refusedValue(key: string, reason: string, cause?: unknown): LoopStateError {
+  const message = `The value of ${JSON.stringify(key)} was refused: ${reason}. Nothing was written.`;
+  return new LoopStateError('LOOPSTATE_VALUE_REFUSED', message, { cause });
 }

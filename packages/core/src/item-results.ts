@@ -159,23 +159,27 @@ function kept(before: ItemRecord | undefined, usd = 0): Pick<ItemRecord, 'crashe
 }
 
 function whyRefused(result: ItemResult, key: string): string | undefined {
-  const usd: unknown = result.cost?.usd;
-  if (usd !== undefined && !(typeof usd === 'number' && Number.isFinite(usd) && usd >= 0))
-    return `cost.usd is ${String(usd)}, not an amount from 0.`;
+  let text: string;
   try {
-    // The rest of a record is bounded by the reason and a few numbers: 8 KiB is room enough.
-    const text = encodeValue({ output: result.status === 'success' ? (result.output ?? null) : null, cost: result.cost ?? null }, key);
-    return Buffer.byteLength(text) > 1_024 * 1_024 - 8_192 ? `it has ${Buffer.byteLength(text)} bytes as JSON.` : undefined;
+    const usd: unknown = result.cost?.usd;
+    if (usd !== undefined && !(typeof usd === 'number' && Number.isFinite(usd) && usd >= 0)) return 'cost.usd is not an amount from 0.';
+    text = encodeValue({ output: result.status === 'success' ? (result.output ?? null) : null, cost: result.cost ?? null }, key);
   } catch (error) {
     if (isLoopStateError(error, 'LOOPSTATE_VALUE_REFUSED')) return error.message.replace(' Nothing was written.', '');
-    throw error;
+    return 'it cannot be read: a getter or a proxy in it threw an error.';
   }
+  // The rest of a record is bounded by the reason and a few numbers: 8 KiB is room enough.
+  return Buffer.byteLength(text) > 1_024 * 1_024 - 8_192 ? `it has ${Buffer.byteLength(text)} bytes as JSON.` : undefined;
 }
 
-/** A cost that is no amount (missing, negative, not finite) counts as nothing. */
+/** A cost that is no amount (missing, negative, not finite, not to be read) counts as nothing. */
 function usableUsd(cost: Cost | undefined): number {
-  const usd: unknown = cost?.usd;
-  return typeof usd === 'number' && Number.isFinite(usd) && usd > 0 ? usd : 0;
+  try {
+    const usd: unknown = cost?.usd;
+    return typeof usd === 'number' && Number.isFinite(usd) && usd > 0 ? usd : 0;
+  } catch {
+    return 0;
+  }
 }
 
 function badResult(reason: string): LoopStateError {

@@ -47,19 +47,21 @@ export function resultOfValue(value: unknown): ItemResult {
   }
 }
 
-/** The result that a thrown value stands for. */
+/** The result that a thrown value stands for, whatever it is. */
 export function resultOfThrown(error: unknown): ItemResult {
-  if (error instanceof Error && error.name === 'Glitch') {
+  try {
+    if (!(error instanceof Error) || error.name !== 'Glitch') return { status: 'error', reason: reasonOf(error) };
     const { retryAfterMs, cost } = error as Glitch;
     const isWait = typeof retryAfterMs === 'number' && Number.isFinite(retryAfterMs) && retryAfterMs >= 0;
     return { status: 'glitch', reason: reasonOf(error), ...(isWait ? { retryAfterMs } : {}), ...(cost === undefined ? {} : { cost }) };
+  } catch {
+    return { status: 'error', reason: 'It failed with a value that cannot be read.' };
   }
-  return { status: 'error', reason: reasonOf(error) };
 }
 
-/** What an error says for itself, never empty. */
+/** What an error says for itself, never empty. Errors: what its getters raise. */
 export function reasonOf(error: unknown): string {
-  if (error instanceof Error) return error.message === '' ? error.name : error.message;
+  if (error instanceof Error && typeof error.message === 'string') return error.message || String(error.name);
   try {
     return String(error) || 'It failed without a reason.';
   } catch {

@@ -71,6 +71,22 @@ describe('runLoop', () => {
     expect(state.progress.costUsd).to.equal(0.5);
   });
 
+  it('once-recorded: what can not even be read, returned or thrown, is the failure of its item', async () => {
+    const { state, run } = await loop();
+    const unreadable = (): never => {
+      throw new TypeError('It is not to be read.');
+    };
+    const ends: Readonly<Record<string, () => unknown>> = {
+      'an error whose message is no text': () => Promise.reject(Object.assign(new Error('a'), { message: { no: 'text' } })),
+      'an error that can not be read': () => Promise.reject(new Proxy(new Error('a'), { get: unreadable })),
+      'an output that can not be read': () => ({ status: 'success', output: new Proxy({}, { ownKeys: unreadable }) }),
+      'a cost that can not be read': () => ({ status: 'success', cost: new Proxy({}, { get: unreadable }) }),
+    };
+    const { result } = await run({ items: Object.keys(ends), work: (item) => ends[item as string]?.() });
+    expect(result).to.include({ status: 'completed' });
+    for (const id of Object.keys(ends)) expect(await state.read(id), id).to.include({ status: 'failed' });
+  });
+
   it('runs as many at once as it is told, and no more', async () => {
     const { run } = await loop();
     let now = 0;
