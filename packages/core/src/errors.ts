@@ -18,6 +18,7 @@ export const ERROR_CODES = {
   LOOPSTATE_FOREIGN: 'The place holds something that loopstate did not write. It is left untouched.',
   LOOPSTATE_NEWER_FORMAT: 'The place was written by a newer loopstate. It is left untouched.',
   LOOPSTATE_UNAVAILABLE: 'The store cannot be reached or written now. The call had no effect; it may be tried again.',
+  LOOPSTATE_ABSENT: 'There is no state at that place yet, and it was opened only to be read.',
   LOOPSTATE_OUTCOME_UNKNOWN: 'The call was sent and its answer lost: it may have had its effect, or may have it yet.',
   LOOPSTATE_HISTORY_GONE: 'Deletions after the given revision were forgotten: start again from 0.',
   LOOPSTATE_LEASE_LOST: 'Another run took this item over; what this worker did with it was not recorded.',
@@ -66,6 +67,13 @@ export class OutcomeUnknownError extends LoopStateError {
 export class UnavailableError extends LoopStateError {
   constructor(message: string, details: Omit<ErrorDetails, 'retryable'> = {}) {
     super('LOOPSTATE_UNAVAILABLE', message, { ...details, retryable: true });
+  }
+}
+
+/** There is nothing at the place yet; opening it for reading makes nothing. */
+export class AbsentError extends LoopStateError {
+  constructor(message: string) {
+    super('LOOPSTATE_ABSENT', message, { retryable: true });
   }
 }
 

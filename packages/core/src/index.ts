@@ -28,6 +28,7 @@ export type { Progress } from './loop-view.js';
 export type { MembershipEvent } from './membership.js';
 export * from './memory.js';
 export { isOldFormat, recordsFromOldFormat } from './old-formats.js';
+export { checkLoopStateOptions } from './options.js';
 export type { WentBackwardsEvent } from './restoration.js';
 export {
   type Backoff,

@@ -41,7 +41,7 @@ export function checkDigest(digest: unknown): string {
   throw badOption(`A digest must be a well-formed string of 1 to ${DIGEST_LENGTH_MAX} characters.`);
 }
 
-/** The options of a `LoopState`, judged. */
+/** The options of a `LoopState`, judged before anything is opened. Errors: `LOOPSTATE_BAD_OPTION`. */
 export function checkLoopStateOptions(options: { readonly leaseMs?: number | undefined }): { readonly leaseMs: number } {
   refuseUnknownOptions(options, ['leaseMs', 'onEvent', 'closeBackend', 'environment']);
   return { leaseMs: numberOption('leaseMs', options.leaseMs, 30_000, { min: 1_000, max: 86_400_000 }) };

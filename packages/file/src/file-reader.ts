@@ -7,7 +7,7 @@
  * - Refreshes happen one after another; each begins after it was asked for.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CommitResult, LoopStateError, type RecoveryFinding, UnavailableError } from '@loopstate/core';
+import { AbsentError, type CommitResult, LoopStateError, type RecoveryFinding, UnavailableError } from '@loopstate/core';
 import { type FileStamp, isSameState } from './disk.js';
 import { parseJournal } from './journal.js';
 import type { StoreNames } from './names.js';
@@ -40,7 +40,7 @@ export class FileReader implements HandleSource {
     this.survivesPowerLoss = survivesPowerLoss;
   }
 
-  /** Errors: `LOOPSTATE_UNAVAILABLE`, also when there is no store; `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`. */
+  /** Errors: `LOOPSTATE_UNAVAILABLE`, `LOOPSTATE_ABSENT`, `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`. */
   static async open(names: StoreNames, surroundings: Surroundings): Promise<FileReader> {
     const { disk } = surroundings;
     const stamp = await disk.stamp(names.state);
@@ -152,6 +152,6 @@ function isSameMoment(a: Moment, b: Moment): boolean {
   return isSame && a.generations.join() === b.generations.join();
 }
 
-function missing(names: StoreNames): UnavailableError {
-  return new UnavailableError(`${names.state} does not exist: there is nothing to read yet.`);
+function missing(names: StoreNames): AbsentError {
+  return new AbsentError(`${names.state} does not exist: there is nothing to read yet.`);
 }

@@ -83,7 +83,7 @@ describe('file: processes', function () {
     await withDirectory(async (directory) => {
       const path = join(directory, 'state.json');
       const missing = await openFileBackend(path, { access: 'read' }).catch((error: unknown) => error);
-      expect(isLoopStateError(missing, 'LOOPSTATE_UNAVAILABLE')).to.equal(true);
+      expect(isLoopStateError(missing, 'LOOPSTATE_ABSENT')).to.equal(true);
       expect(fs.readdirSync(directory)).to.deep.equal([]);
       const writer = startCommitter(path, 1_500, 3);
       await writer.lines.next();

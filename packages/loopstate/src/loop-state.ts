@@ -1,4 +1,10 @@
-import { LoopState as CoreLoopState, type LoopStateOptions as CoreOptions, LoopStateError, type StateBackend } from '@loopstate/core';
+import {
+  LoopState as CoreLoopState,
+  type LoopStateOptions as CoreOptions,
+  checkLoopStateOptions,
+  LoopStateError,
+  type StateBackend,
+} from '@loopstate/core';
 import { openFileBackend } from '@loopstate/file';
 import { type Access, openBackend } from './backend-url.js';
 
@@ -23,6 +29,7 @@ export class LoopState extends CoreLoopState {
   static override async open(target: StateTarget, options: LoopStateOptions = {}): Promise<LoopState> {
     const { access = 'write', ...others } = options;
     if (access !== 'read' && access !== 'write') throw badOption(`access must be "read" or "write", not ${JSON.stringify(access)}.`);
+    checkLoopStateOptions(others);
     const isHandedIn = isBackend(target);
     if (isHandedIn && options.access !== undefined) throw badOption('access can not be given for a backend that is open already.');
     const backend = isHandedIn ? target : await openTarget(target, access);

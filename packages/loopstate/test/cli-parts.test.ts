@@ -3,7 +3,7 @@
  * is tested from the outside, in test/cli-*.test.ts.
  */
 import { expect } from 'chai';
-import { argvCommand, shellCommand } from '../src/cli/child-command.js';
+import { argvCommand, MissingFieldError, shellCommand } from '../src/cli/child-command.js';
 import { itemLines } from '../src/cli/item-lines.js';
 import { durationText, Tally } from '../src/cli/tally.js';
 import { visible, visibleStart } from '../src/cli/visible-text.js';
@@ -89,20 +89,52 @@ describe('visible', () => {
 });
 
 describe('commands', () => {
+  const item = (text: string, fields?: Record<string, string>) => ({
+    id: 'the id',
+    text,
+    n: 7,
+    ...(fields === undefined ? {} : { fields }),
+  });
+  const argv = (words: string[], text: string) => argvCommand(words, { hasFields: false }).argvFor({ item: item(text), attempt: 2 });
+
   it('put the item where {} is, or at the end', () => {
-    expect(argvCommand(['a', 'b'])('x y')).to.deep.equal({ file: 'a', args: ['b', 'x y'] });
-    expect(argvCommand(['a', '{}', '-{}-{}'])('$&')).to.deep.equal({ file: 'a', args: ['$&', '-$&-$&'] });
-    expect(argvCommand(['{}'])('ls')).to.deep.equal({ file: 'ls', args: [] });
+    expect(argv(['a', 'b'], 'x y')).to.deep.equal({ file: 'a', args: ['b', 'x y'] });
+    expect(argv(['a', '{}', '-{}-{}'], '$&')).to.deep.equal({ file: 'a', args: ['$&', '-$&-$&'] });
+    expect(argv(['{}'], 'ls')).to.deep.equal({ file: 'ls', args: [] });
+    expect(argv(['a', '{id}', '{n}.{attempt}', '{print}', '{ }', '{}'], '{n}').args).to.deep.equal([
+      'the id',
+      '7.2',
+      '{print}',
+      '{ }',
+      '{n}',
+    ]);
+  });
+
+  it('put fields where they are named, before what is always there, and miss those that are not', () => {
+    const command = argvCommand(['mail', '{to}', '{n}', '{größe}', '{__proto__}'], { hasFields: true });
+    expect(command.fields).to.deep.equal(['to', 'größe', '__proto__']);
+    const fields = Object.fromEntries([
+      ['to', 'a@b'],
+      ['n', 'nine'],
+      ['größe', 'XL'],
+      ['__proto__', 'p'],
+    ]);
+    expect(command.argvFor({ item: item('row', fields), attempt: 1 }).args).to.deep.equal(['a@b', 'nine', 'XL', 'p']);
+    expect(() => command.argvFor({ item: item('row', { to: 'x' }), attempt: 1 })).to.throw(MissingFieldError);
   });
 
   it('for a shell hold the item as a variable, quoted once', () => {
-    const script = (text: string) => shellCommand([text])('item').args[1];
+    const script = (text: string) => shellCommand([text], { hasFields: false }).argvFor({ item: item('item'), attempt: 1 }).args[1];
     const variable = `\${LOOPSTATE_ITEM}`;
     expect(script('echo {} "{}" a{}')).to.equal(`echo "${variable}" "${variable}" a"${variable}"`);
     expect(script('echo "\\"{}" \\{} \\\' {}')).to.equal(`echo "\\"${variable}" \\{} \\' "${variable}"`);
     expect(script("awk '{print}' {}")).to.equal(`awk '{print}' "${variable}"`);
-    expect(() => shellCommand(["echo '{}'"])).to.throw();
-    expect(() => shellCommand(['a', 'b'])).to.throw();
+    expect(() => shellCommand(["echo '{}'"], { hasFields: false })).to.throw();
+    expect(() => shellCommand(['a', 'b'], { hasFields: false })).to.throw();
+    const named = shellCommand(['echo {to} "{n}"'], { hasFields: true });
+    const attempt = { item: item('row', { to: '$(rm)' }), attempt: 1 };
+    expect(named.argvFor(attempt).args).to.deep.equal(['-c', `echo "\${LOOPSTATE_FIELD_1}" "\${LOOPSTATE_FIELD_2}"`, 'loopstate', 'row']);
+    expect(named.environmentFor(attempt)).to.deep.equal({ LOOPSTATE_FIELD_1: '$(rm)', LOOPSTATE_FIELD_2: '7' });
   });
 });
 

@@ -8,6 +8,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import {
+  AbsentError,
   type CheckedCommit,
   type CommitResult,
   type Conflict,
@@ -81,7 +82,7 @@ export class JobStore {
     this.#keys = keysOf(options.job);
   }
 
-  /** Takes the store as it is now, or makes it. Errors: `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_UNAVAILABLE` (there is none, and it is only read). */
+  /** Takes the store as it is now, or makes it. Errors: `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_ABSENT` (there is none, and it is only read). */
   async open(timeoutMs?: number): Promise<void> {
     const { access, where } = this.#options;
     const reply = await this.#link.run(
@@ -89,7 +90,7 @@ export class JobStore {
       { isWrite: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
     );
     const [status, ...rest] = textsOf(reply);
-    if (status === 'MISSING') throw unavailable(`${where} does not exist yet: a run makes it.`);
+    if (status === 'MISSING') throw new AbsentError(`${where} does not exist yet: a run makes it.`);
     if (status === 'NEWER') throw newerFormat(where, rest[0] ?? '');
     if (status === 'DAMAGED') throw this.#told(damaged(where, ''));
     const [identity, revision] = rest;

@@ -135,7 +135,7 @@ describe('redis: refusals', () => {
 
   it('a handle for reading makes nothing, and its commits are refused', async () => {
     const url = `redis://127.0.0.1:${server.port}?job=${newJob()}&connectTimeoutMs=200`;
-    expect(await codeOf(openHere(url, { access: 'read' }))).to.equal('LOOPSTATE_UNAVAILABLE');
+    expect(await codeOf(openHere(url, { access: 'read' }))).to.equal('LOOPSTATE_ABSENT');
     await put(await openHere(url), 'a');
     const reader = await openHere(url, { access: 'read' });
     expect((await reader.read(['a']))[0]?.value).to.equal('a');

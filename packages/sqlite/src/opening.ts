@@ -1,6 +1,6 @@
 /** Opens a job of a database file, for writing or only to look at it. */
 import { randomUUID } from 'node:crypto';
-import { type RecoveryFinding, UnavailableError } from '@loopstate/core';
+import { AbsentError, type RecoveryFinding, UnavailableError } from '@loopstate/core';
 import { isBackupBehind, writeBackup } from './backup.js';
 import { inTransaction, openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
 import { updateFileHeader, writeFileHeader, writeJobHeader } from './headers.js';
@@ -71,19 +71,19 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   }
 }
 
-/** Opens for reading; nothing is made, repaired or copied. Errors: as {@link openForWriting}, `LOOPSTATE_UNAVAILABLE` when there is no such job. */
+/** Opens for reading; nothing is made, repaired or copied. Errors: as {@link openForWriting}, `LOOPSTATE_ABSENT` when there is no such job. */
 export async function openForReading(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'read' });
   const found = await inspect(names.database, 'first');
   refuse(names.database, found);
   if (found.kind === 'damaged')
     throw new UnavailableError(`${names.database} is damaged (${found.reason}): opening it for writing repairs it.`);
-  if (found.kind !== 'sound') throw new UnavailableError(`${names.database} holds no state: there is nothing to read yet.`);
+  if (found.kind !== 'sound') throw new AbsentError(`${names.database} holds no state: there is nothing to read yet.`);
   const connection = await openAttached(names.database, 'store');
   try {
     await setPragma(connection, names, { name: 'query_only', value: 1 });
     if (!(await hasJob(connection, surroundings.job))) {
-      throw new UnavailableError(`${names.database} has no job ${JSON.stringify(surroundings.job)}: there is nothing to read yet.`);
+      throw new AbsentError(`${names.database} has no job ${JSON.stringify(surroundings.job)}: there is nothing to read yet.`);
     }
     return { connection, findings: [], survivesPowerLoss, close: () => connection.close() };
   } catch (error) {

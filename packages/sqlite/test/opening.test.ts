@@ -163,11 +163,11 @@ describe('sqlite: opening', () => {
   it('reads beside a writer, makes nothing and writes nothing', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');
-      expect(await refusal(path, { access: 'read' })).to.equal('LOOPSTATE_UNAVAILABLE');
+      expect(await refusal(path, { access: 'read' })).to.equal('LOOPSTATE_ABSENT');
       expect(fs.readdirSync(directory)).to.deep.equal([]);
       const writer = await openSqliteBackend(path);
       await put(writer, { one: 1 });
-      expect(await refusal({ path, job: 'none' }, { access: 'read' })).to.equal('LOOPSTATE_UNAVAILABLE');
+      expect(await refusal({ path, job: 'none' }, { access: 'read' })).to.equal('LOOPSTATE_ABSENT');
       const reader = await openSqliteBackend(path, { access: 'read' });
       expect((await reader.read(['one']))[0]?.value).to.equal(1);
       expect(await codeOf(reader.commit({ puts: [{ key: 'two', value: 2 }] }))).to.equal('LOOPSTATE_READ_ONLY');

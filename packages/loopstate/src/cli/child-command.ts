@@ -1,7 +1,18 @@
 /**
- * From the command that a user wrote, with `{}` where the item goes, to the argument vector for one item.
+ * From the command that a user wrote, with placeholders where the item goes, to the argument vector for one item.
+ *
+ * | placeholder | becomes                                                                          |
+ * |-------------|----------------------------------------------------------------------------------|
+ * | `{}`        | the item: the line, the path, the JSON text of a row, the id of a CSV row         |
+ * | `{id}`      | its id                                                                           |
+ * | `{n}`       | its place in the input, from 1                                                   |
+ * | `{attempt}` | which attempt this is, from 1                                                    |
+ * | `{name}`    | a field of the row, with --jsonl and --csv                                       |
+ *
+ * Anything else in braces is left as it is.
  */
 import { LoopStateError } from '@loopstate/core';
+import type { InputItem } from './item-input.js';
 
 /** What is started for one item. */
 export interface Argv {
@@ -9,48 +20,110 @@ export interface Argv {
   readonly args: readonly string[];
 }
 
-/** Makes the argument vector for an item. */
-export type ChildCommand = (item: string) => Argv;
+/** What is known of one attempt. */
+export interface Attempt {
+  readonly item: InputItem;
+  readonly attempt: number;
+}
 
-const HOLE = '{}';
+/** A command with holes. */
+export interface ChildCommand {
+  /** The text that tells one command from another. */
+  readonly text: string;
+  /** The fields that it names. */
+  readonly fields: readonly string[];
+  /** Errors: {@link MissingFieldError}. */
+  argvFor(attempt: Attempt): Argv;
+  /** What the command reads by its environment, besides what every command gets. */
+  environmentFor(attempt: Attempt): Readonly<Record<string, string>>;
+}
 
-/** The item in the text of a shell command: an expansion of a variable is never read as shell, whatever it holds. */
-const ITEM_VARIABLE = `\${LOOPSTATE_ITEM}`;
+/** A row lacks a field that the command names. */
+export class MissingFieldError extends Error {}
 
-/** A command that is started without a shell: `{}` is replaced in every word; without any, the item becomes the last argument. */
-export function argvCommand(words: readonly string[]): ChildCommand {
-  const template = words.some((word) => word.includes(HOLE)) ? words : [...words, HOLE];
-  return (item) => {
-    const [file = '', ...args] = template.map((word) => word.replaceAll(HOLE, () => item));
-    return { file, args };
+const PLACEHOLDER = /\{([\p{L}_][\p{L}\p{N}_.-]*)?\}/gu;
+const BUILT_IN = ['id', 'n', 'attempt'];
+
+/** A command that is started without a shell: placeholders are replaced in every word; without any, the item becomes the last argument. */
+export function argvCommand(words: readonly string[], { hasFields }: { readonly hasFields: boolean }): ChildCommand {
+  const names = words.flatMap((word) => namesIn(word, { hasFields }));
+  const template = names.length > 0 ? words : [...words, '{}'];
+  return {
+    text: JSON.stringify(template),
+    fields: fieldsAmong(names),
+    argvFor(attempt) {
+      const [file = '', ...args] = template.map((word) =>
+        word.replaceAll(PLACEHOLDER, (hole, name: string | undefined) => (isName(name, { hasFields }) ? valueFor(name, attempt) : hole)),
+      );
+      return { file, args };
+    },
+    environmentFor: () => ({}),
   };
 }
 
 /**
- * A command that `/bin/sh` reads. The item is `$1` and `$LOOPSTATE_ITEM`; `{}` stands for it, as one word. Its text never becomes part
- * of the command's text.
+ * A command that `/bin/sh` reads. The item is `$1` and `$LOOPSTATE_ITEM`; each placeholder stands for its value, as one word. No value ever
+ * becomes part of the command's text.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` for several words, and for `{}` within single quotes, where the shell expands nothing.
+ * Errors: `LOOPSTATE_BAD_OPTION` for several words, and for a placeholder within single quotes, where the shell expands nothing.
  */
-export function shellCommand(words: readonly string[]): ChildCommand {
+export function shellCommand(words: readonly string[], { hasFields }: { readonly hasFields: boolean }): ChildCommand {
   const [text = '', ...others] = words;
   if (others.length > 0) {
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', "With --shell the command is one string: --shell -- 'grep -c x {} | sort'.");
   }
-  const script = withVariables(text);
-  return (item) => ({ file: '/bin/sh', args: ['-c', script, 'loopstate', item] });
+  const names = [...new Set(namesIn(text, { hasFields }))];
+  const script = withVariables(text, (name) => (isName(name, { hasFields }) ? variableOf(name, names) : undefined));
+  return {
+    text: JSON.stringify(['/bin/sh', text]),
+    fields: fieldsAmong(names),
+    argvFor: ({ item }) => ({ file: '/bin/sh', args: ['-c', script, 'loopstate', item.text] }),
+    environmentFor: (attempt) => Object.fromEntries(names.map((name) => [variableOf(name, names), valueFor(name, attempt)])),
+  };
 }
 
-/** Replaces each `{}` by an expansion that is quoted once, whether the user quoted it or not. */
-function withVariables(text: string): string {
+function namesIn(text: string, of: { readonly hasFields: boolean }): (string | undefined)[] {
+  return [...text.matchAll(PLACEHOLDER)].map(([, name]) => name).filter((name) => isName(name, of));
+}
+
+/** No name: the item itself. Without fields, only the names that are always there are placeholders. */
+function isName(name: string | undefined, { hasFields }: { readonly hasFields: boolean }): boolean {
+  return name === undefined || hasFields || BUILT_IN.includes(name);
+}
+
+function fieldsAmong(names: readonly (string | undefined)[]): string[] {
+  return [...new Set(names.filter((name) => name !== undefined && !BUILT_IN.includes(name)))] as string[];
+}
+
+function valueFor(name: string | undefined, { item, attempt }: Attempt): string {
+  if (name === undefined) return item.text;
+  const field = item.fields !== undefined && Object.hasOwn(item.fields, name) ? item.fields[name] : undefined;
+  if (field !== undefined) return field;
+  if (name === 'id') return item.id;
+  if (name === 'n') return `${item.n}`;
+  if (name === 'attempt') return `${attempt}`;
+  throw new MissingFieldError(`The row has no field ${JSON.stringify(name)}, which the command names.`);
+}
+
+/** The variable that stands for a placeholder in a shell command: an expansion of a variable is never read as shell, whatever it holds. */
+function variableOf(name: string | undefined, names: readonly (string | undefined)[]): string {
+  return name === undefined ? 'LOOPSTATE_ITEM' : `LOOPSTATE_FIELD_${names.indexOf(name) + 1}`;
+}
+
+/** Replaces each placeholder by an expansion that is quoted once, whether the user quoted it or not. */
+function withVariables(text: string, variableFor: (name: string | undefined) => string | undefined): string {
   let script = '';
   let quote: '' | '"' | "'" = '';
   for (let at = 0; at < text.length; at++) {
     const sign = text.charAt(at);
-    if (text.startsWith(HOLE, at)) {
-      if (quote === "'") throw inSingleQuotes();
-      script += quote === '"' ? ITEM_VARIABLE : `"${ITEM_VARIABLE}"`;
-      at += HOLE.length - 1;
+    const hole = sign === '{' ? new RegExp(PLACEHOLDER.source, 'uy') : undefined;
+    if (hole !== undefined) hole.lastIndex = at;
+    const found = hole?.exec(text);
+    const variable = found ? variableFor(found[1]) : undefined;
+    if (found && variable !== undefined) {
+      if (quote === "'") throw inSingleQuotes(found[0]);
+      script += quote === '"' ? `\${${variable}}` : `"\${${variable}}"`;
+      at += found[0].length - 1;
       continue;
     }
     if (sign === '\\' && quote !== "'") script += sign + text.charAt(++at);
@@ -63,9 +136,9 @@ function withVariables(text: string): string {
   return script;
 }
 
-function inSingleQuotes(): LoopStateError {
+function inSingleQuotes(hole: string): LoopStateError {
   return new LoopStateError(
     'LOOPSTATE_BAD_OPTION',
-    `With --shell, {} can not stand within single quotes, where the shell replaces nothing: write "{}" or "$1" in double quotes.`,
+    `With --shell, ${hole} can not stand within single quotes, where the shell replaces nothing: write "${hole}", or "$1" for the item.`,
   );
 }

@@ -1,14 +1,12 @@
 /**
  * One child process for one item, from its start until nothing of it is left.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import type { Argv } from './child-command.js';
+import { ReportText } from './result-report.js';
 import { WholeLines } from './whole-lines.js';
-
-/** How long a child that was asked to end (SIGTERM) has until it is killed. */
-export const KILL_AFTER_MS = 5_000;
 
 /** How long after a child's end its pipes may stay silent: something that it left running holds them open. */
 const LINGER_MS = 1_000;
@@ -26,6 +24,10 @@ export interface ChildOptions {
   /** Aborted: the child is to end. */
   readonly signal: AbortSignal;
   readonly timeoutMs: number | undefined;
+  /** How long a child that was asked to end (SIGTERM) has until it is killed. */
+  readonly killAfterMs: number;
+  /** Whether the child may report on file descriptor 3. */
+  readonly hasReport: boolean;
 }
 
 /** How a child ended. */
@@ -36,6 +38,8 @@ export interface ChildEnd {
   readonly stopped: 'timeout' | 'abort' | undefined;
   /** The last line of its standard error that was not blank, cut; it may hold anything but line breaks. */
   readonly lastErrorLine: string;
+  /** What it wrote on file descriptor 3. */
+  readonly report: string;
 }
 
 /**
@@ -45,18 +49,22 @@ export interface ChildEnd {
  * Errors: what `spawn` raises, before the child began; what a sink raises, after the child was stopped.
  */
 export async function runChild({ file, args }: Argv, options: ChildOptions): Promise<ChildEnd> {
-  const child = spawn(file, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: options.env });
+  const stdio: StdioOptions = options.hasReport ? ['ignore', 'pipe', 'pipe', 'pipe'] : ['ignore', 'pipe', 'pipe'];
+  const child = spawn(file, args, { detached: true, stdio, env: options.env });
+  const [, stdout, stderr, reporting] = child.stdio as unknown as [null, Readable, Readable, Readable | undefined];
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   await once(child, 'spawn');
   const stopper = new GroupStopper(child, options);
   try {
     const errorTail = new ErrorTail();
+    const report = new ReportText();
     const passing = [
-      passLines(child.stdout, exited, options.stdout),
-      passLines(child.stderr, exited, (lines) => {
+      passLines(stdout, exited, options.stdout),
+      passLines(stderr, exited, (lines) => {
         errorTail.take(lines);
         return options.stderr(lines);
       }),
+      ...(reporting === undefined ? [] : [passLines(reporting, exited, async (lines) => report.take(lines))]),
     ];
     // When a sink fails, the child is of no use any more.
     for (const pass of passing) pass.catch(() => stopper.stop('abort'));
@@ -64,7 +72,13 @@ export async function runChild({ file, args }: Argv, options: ChildOptions): Pro
     await exited;
     stopper.finish();
     for (const outcome of passed) if (outcome.status === 'rejected') throw outcome.reason;
-    return { exitCode: child.exitCode, signal: child.signalCode, stopped: stopper.reason, lastErrorLine: errorTail.line };
+    return {
+      exitCode: child.exitCode,
+      signal: child.signalCode,
+      stopped: stopper.reason,
+      lastErrorLine: errorTail.line,
+      report: report.text,
+    };
   } finally {
     stopper.disarm();
   }
@@ -76,10 +90,12 @@ class GroupStopper {
   readonly #child: ChildProcess;
   readonly #signal: AbortSignal;
   readonly #timers: NodeJS.Timeout[] = [];
+  readonly #killAfterMs: number;
   readonly #onAbort = (): void => this.stop('abort');
 
-  constructor(child: ChildProcess, { signal, timeoutMs }: Pick<ChildOptions, 'signal' | 'timeoutMs'>) {
+  constructor(child: ChildProcess, { signal, timeoutMs, killAfterMs }: Pick<ChildOptions, 'signal' | 'timeoutMs' | 'killAfterMs'>) {
     this.#child = child;
+    this.#killAfterMs = killAfterMs;
     this.#signal = signal;
     if (timeoutMs !== undefined) this.#timers.push(setTimeout(() => this.stop('timeout'), timeoutMs));
     signal.addEventListener('abort', this.#onAbort);
@@ -91,7 +107,7 @@ class GroupStopper {
     if (this.reason !== undefined || this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     this.reason = reason;
     this.#kill('SIGTERM');
-    this.#timers.push(setTimeout(() => this.#kill('SIGKILL'), KILL_AFTER_MS));
+    this.#timers.push(setTimeout(() => this.#kill('SIGKILL'), this.#killAfterMs));
   }
 
   /** Once a stopped child is gone, ends what is left of its group. */

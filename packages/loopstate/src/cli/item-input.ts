@@ -1,15 +1,27 @@
 /**
- * Where the items of a run come from: lines of a file or of standard input, or the files that a pattern matches.
+ * Where the items of a run come from: lines, rows of JSON or CSV, or the files that a pattern matches.
  */
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
 import { glob } from 'tinyglobby';
 import { itemLines } from './item-lines.js';
+import { csvRows, jsonRows } from './item-rows.js';
+
+/** One item of the input. */
+export interface InputItem {
+  readonly id: string;
+  /** What `{}` stands for. */
+  readonly text: string;
+  /** Its place in the input, from 1. */
+  readonly n: number;
+  /** The fields of a row, as text. */
+  readonly fields?: Readonly<Record<string, string>>;
+}
 
 /** The items of a run. */
 export interface ItemInput {
-  readonly items: AsyncIterable<string> | Iterable<string>;
+  readonly items: AsyncIterable<InputItem>;
   /** How many there are, repeated ones included; undefined while that can't be known. */
   readonly total: number | undefined;
   /** Stops reading, so that nothing keeps the process alive. */
@@ -21,6 +33,14 @@ export interface ItemInputOptions {
   /** A path, or `-` for standard input. */
   readonly items?: string | undefined;
   readonly glob?: readonly string[] | undefined;
+  readonly jsonl?: boolean | undefined;
+  readonly csv?: boolean | undefined;
+  /** The field that is the id of a row. */
+  readonly idField?: string | undefined;
+  /** How many items there are, as the user says. */
+  readonly total?: number | undefined;
+  /** The fields that the command names. */
+  readonly fields: readonly string[];
 }
 
 /**
@@ -28,35 +48,54 @@ export interface ItemInputOptions {
  *
  * Errors: `LOOPSTATE_BAD_OPTION`.
  */
-export async function openItemInput({ items, glob: patterns }: ItemInputOptions): Promise<ItemInput> {
-  if (patterns !== undefined) return await openGlob(patterns);
-  if (items !== undefined && items !== '-') return await openFile(items);
+export async function openItemInput(options: ItemInputOptions): Promise<ItemInput> {
+  const { items, glob: patterns, total } = options;
+  if (options.jsonl === true && options.csv === true) throw badInput('Give either --jsonl or --csv.');
+  if (patterns !== undefined && (options.jsonl === true || options.csv === true)) throw badInput('--glob finds files, and has no rows.');
+  if (options.idField !== undefined && options.jsonl !== true && options.csv !== true) throw badInput('--id-field needs --jsonl or --csv.');
+  if (patterns !== undefined) return await openGlob(patterns, total);
+  if (items !== undefined && items !== '-') return await openFile(items, options);
   if (items === undefined && process.stdin.isTTY) {
     throw badInput('There are no items: give --items FILE or --glob PATTERN, or pipe them in, one per line.');
   }
-  return { items: itemLines(process.stdin, 'standard input'), total: undefined, close: () => process.stdin.destroy() };
+  return { items: itemsOf(process.stdin, 'standard input', options), total, close: () => process.stdin.destroy() };
 }
 
-async function openGlob(patterns: readonly string[]): Promise<ItemInput> {
+async function openGlob(patterns: readonly string[], total: number | undefined): Promise<ItemInput> {
   const paths = await glob([...patterns], { onlyFiles: true, expandDirectories: false });
-  return { items: paths.sort(), total: paths.length, close: () => undefined };
+  return { items: numbered(paths.sort()), total: total ?? paths.length, close: () => undefined };
 }
 
-async function openFile(path: string): Promise<ItemInput> {
+async function openFile(path: string, options: ItemInputOptions): Promise<ItemInput> {
   try {
-    const total = (await stat(path)).isFile() ? await countItems(path) : undefined;
+    const counted = (await stat(path)).isFile() ? await countItems(path, options) : undefined;
     const stream = createReadStream(path);
-    return { items: itemLines(stream, path), total, close: () => stream.destroy() };
+    return { items: itemsOf(stream, path, options), total: options.total ?? counted, close: () => stream.destroy() };
   } catch (cause) {
     if (cause instanceof LoopStateError) throw cause;
     throw badInput(`The items can not be read: ${cause instanceof Error ? cause.message : String(cause)}.`, cause);
   }
 }
 
-async function countItems(path: string): Promise<number> {
+async function countItems(path: string, options: ItemInputOptions): Promise<number> {
   let count = 0;
-  for await (const _ of itemLines(createReadStream(path), path)) count += 1;
+  for await (const _ of itemsOf(createReadStream(path), path, options)) count += 1;
   return count;
+}
+
+function itemsOf(chunks: AsyncIterable<Buffer>, source: string, options: ItemInputOptions): AsyncIterable<InputItem> {
+  const { jsonl, csv, idField = 'id', fields } = options;
+  if (jsonl === true) return jsonRows(chunks, { source, idField });
+  if (csv === true) return csvRows(chunks, { source, idField, fields });
+  return numbered(itemLines(chunks, source));
+}
+
+async function* numbered(texts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<InputItem> {
+  let n = 0;
+  for await (const text of texts) {
+    n += 1;
+    yield { id: text, text, n };
+  }
 }
 
 function badInput(message: string, cause?: unknown): LoopStateError {

@@ -8,35 +8,52 @@ const RETURN = 0x0d;
 const BYTE_ORDER_MARK = '\ufeff';
 const UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+/** A line of text, with its number from 1. */
+export interface TextLine {
+  readonly text: string;
+  readonly number: number;
+}
+
 /**
- * The items in a stream of bytes: one per line, a trailing CR dropped, empty lines and a byte order mark skipped. `source` names the
- * stream in messages.
+ * The items in a stream of bytes: one per line, empty lines skipped. `source` names the stream in messages.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line that can't be an item, and what the stream raises.
+ * Errors: as {@link textLines}.
  */
 export async function* itemLines(chunks: AsyncIterable<Buffer>, source: string): AsyncGenerator<string> {
-  let pending: Buffer = Buffer.alloc(0);
+  for await (const { text } of textLines(chunks, source, ID_BYTES)) if (text !== '') yield text;
+}
+
+/**
+ * The lines in a stream of bytes, a trailing CR dropped and a byte order mark skipped.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line that is too long or no text, and what the stream raises.
+ */
+export async function* textLines(chunks: AsyncIterable<Buffer>, source: string, maxBytes: number): AsyncGenerator<TextLine> {
+  let pending: Buffer[] = [];
+  let pendingBytes = 0;
   let number = 0;
   for await (const chunk of chunks) {
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
       number += 1;
       const rest = chunk.subarray(start, end);
-      const item = itemOfLine(pending.length === 0 ? rest : Buffer.concat([pending, rest]), number, source);
-      if (item !== '') yield item;
-      pending = Buffer.alloc(0);
+      yield { text: textOfLine(pendingBytes === 0 ? rest : Buffer.concat([...pending, rest]), { number, source, maxBytes }), number };
+      pending = [];
+      pendingBytes = 0;
       start = end + 1;
     }
-    pending = Buffer.concat([pending, chunk.subarray(start)]);
+    if (start < chunk.length) pending.push(chunk.subarray(start));
+    pendingBytes += chunk.length - start;
     // Refused as soon as it is too long: what has no newline at all must not fill the memory.
-    if (pending.length > ID_BYTES + BYTE_ORDER_MARK.length * 3 + 1) throw badLine(number + 1, source, whyTooLong(pending.length));
+    if (pendingBytes > maxBytes + BYTE_ORDER_MARK.length * 3 + 1) throw badLine(number + 1, source, whyTooLong(pendingBytes, maxBytes));
   }
-  const last = itemOfLine(pending, number + 1, source);
-  if (last !== '') yield last;
+  if (pendingBytes > 0) yield { text: textOfLine(Buffer.concat(pending), { number: number + 1, source, maxBytes }), number: number + 1 };
 }
 
-/** An item, or an empty string for a line without one. */
-function itemOfLine(line: Buffer, number: number, source: string): string {
+function textOfLine(
+  line: Buffer,
+  { number, source, maxBytes }: { readonly number: number; readonly source: string; readonly maxBytes: number },
+): string {
   const bytes = line.at(-1) === RETURN ? line.subarray(0, -1) : line;
   let text: string;
   try {
@@ -46,12 +63,12 @@ function itemOfLine(line: Buffer, number: number, source: string): string {
   }
   if (number === 1 && text.startsWith(BYTE_ORDER_MARK)) text = text.slice(1);
   const length = Buffer.byteLength(text);
-  if (length > ID_BYTES) throw badLine(number, source, whyTooLong(length));
+  if (length > maxBytes) throw badLine(number, source, whyTooLong(length, maxBytes));
   return text;
 }
 
-function whyTooLong(bytes: number): string {
-  return `it has ${bytes} bytes or more, and an item may have ${ID_BYTES}`;
+function whyTooLong(bytes: number, maxBytes: number): string {
+  return `it has ${bytes} bytes or more, and an item may have ${maxBytes}`;
 }
 
 function badLine(number: number, source: string, reason: string): LoopStateError {

@@ -19,6 +19,31 @@ export function secondsAsMs(text: string): number {
   return ms;
 }
 
+/** An amount from 0, in US dollars. */
+export function dollars(text: string): number {
+  const value = Number(text);
+  if (!/^\d*\.?\d+$/.test(text) || !Number.isFinite(value))
+    throw new InvalidArgumentError('It must be an amount in US dollars, such as 2.50.');
+  return value;
+}
+
+/** Exit codes from 1 to 255, separated by commas. */
+export function exitCodes(text: string): number[] {
+  const codes = text.split(',').map(Number);
+  if (!/^\d+(,\d+)*$/.test(text) || codes.some((code) => code < 1 || code > 255))
+    throw new InvalidArgumentError('It must be exit codes from 1 to 255, separated by commas.');
+  return codes;
+}
+
+/** One of a few words, as an option's value. */
+export function oneOf<T extends string>(...words: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = words.find((word) => word === text);
+    if (found === undefined) throw new InvalidArgumentError(`It must be one of ${words.join(', ')}.`);
+    return found;
+  };
+}
+
 function wholeNumber(text: string, min: number): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < min || !Number.isSafeInteger(value))

@@ -219,7 +219,10 @@ function noticeOf(event: LoopEvent): string | undefined {
       return 'the state is back';
     case 'waiting-for-others':
       return `waiting for ${itemCount(event.items)} that other runs hold`;
+    case 'changed':
+      return `changed: ${visibleStart(event.id, 200)} has an outcome, and is no longer what it was then`;
     case 'stopping':
+      if (event.reason === 'halted') return 'halted: too many items failed';
       return event.reason === 'SIGINT' || event.reason === 'SIGTERM'
         ? `${event.reason}: what runs is finished first; once more stops it`
         : undefined;

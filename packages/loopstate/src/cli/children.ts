@@ -1,0 +1,170 @@
+/**
+ * Runs the command for one item after another, and stops the loop when there is no point in going on.
+ */
+import { type ItemResult, isLoopStateError, LoopStateError, type WorkContext } from '@loopstate/core';
+import { type ChildCommand, MissingFieldError } from './child-command.js';
+import { type ChildEnd, runChild } from './child-process.js';
+import type { InputItem } from './item-input.js';
+import type { Reporter } from './reporters.js';
+import { LastLine, reportOf, withReport } from './result-report.js';
+import { openResultFiles, type ResultFiles } from './results-folder.js';
+import { SharedOutput } from './shared-output.js';
+import { visible } from './visible-text.js';
+
+/** What a child that can't be started says of the machine, not of the command: there are too many processes or files just now. */
+const START_GLITCHES = ['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM'];
+
+/** How children are run. */
+export interface ChildrenOptions {
+  readonly command: ChildCommand;
+  readonly reporter: Reporter;
+  readonly timeoutMs: number | undefined;
+  readonly killAfterMs: number;
+  /** The exit codes by which a child says that the circumstances are at fault. */
+  readonly glitchCodes: readonly number[];
+  /** Where a child reports its cost and output. */
+  readonly report: 'fd' | 'line' | 'none';
+  /** A directory for the output of each item. */
+  readonly resultsFolder: string | undefined;
+}
+
+/** See the file's comment. */
+export class Children {
+  /** Set when the command can't be run at all, or its output not be kept: it would be so for every item. */
+  failure: LoopStateError | undefined;
+  readonly #options: ChildrenOptions;
+  readonly #stop = new AbortController();
+  readonly #stdout: SharedOutput;
+  readonly #stderr: SharedOutput;
+
+  constructor(options: ChildrenOptions) {
+    this.#options = options;
+    const beforeWrite = (): void => {
+      if (process.stderr.isTTY) options.reporter.makeRoom();
+    };
+    this.#stdout = new SharedOutput(process.stdout, { beforeWrite, onFailure: (error) => this.#outputFailed(error) });
+    // Nobody reads what goes wrong: that is no reason to stop.
+    this.#stderr = new SharedOutput(process.stderr, { beforeWrite, onFailure: () => undefined });
+  }
+
+  /** Aborted when the loop is to stop at once. */
+  get signal(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  /** Stops all that runs. */
+  stop(): void {
+    this.#stop.abort();
+  }
+
+  async run(item: InputItem, context: WorkContext): Promise<ItemResult> {
+    const { command } = this.#options;
+    const attempt = { item, attempt: context.attempt };
+    try {
+      const { file, args } = command.argvFor(attempt);
+      const variables = command.environmentFor(attempt);
+      if ([file, ...args, item.text, ...Object.values(variables)].some((word) => word.includes('\0')))
+        return { status: 'error', reason: 'The item holds a NUL, which no argument of a command can hold.' };
+      const env = {
+        ...process.env,
+        LOOPSTATE_ITEM: item.text,
+        LOOPSTATE_ID: item.id,
+        LOOPSTATE_ATTEMPT: `${context.attempt}`,
+        LOOPSTATE_FENCE: `${context.fence}`,
+        ...variables,
+        ...(this.#options.report === 'fd' ? { LOOPSTATE_RESULT_FD: '3' } : {}),
+      };
+      return await this.#runChild({ file, args }, { item, env, signal: context.signal });
+    } catch (error) {
+      if (error instanceof MissingFieldError) return { status: 'error', reason: error.message };
+      throw error;
+    }
+  }
+
+  async #runChild(
+    argv: { readonly file: string; readonly args: readonly string[] },
+    { item, env, signal }: { readonly item: InputItem; readonly env: NodeJS.ProcessEnv; readonly signal: AbortSignal },
+  ): Promise<ItemResult> {
+    const { resultsFolder, report, timeoutMs, killAfterMs } = this.#options;
+    const files = resultsFolder === undefined ? undefined : openResultFiles(resultsFolder, item.id);
+    const lastLine = new LastLine();
+    let end: ChildEnd;
+    try {
+      end = await runChild(argv, {
+        env,
+        signal,
+        timeoutMs,
+        killAfterMs,
+        hasReport: report === 'fd',
+        stdout: async (lines) => {
+          if (report === 'line') lastLine.take(lines);
+          await files?.stdout(lines);
+          await this.#stdout.write(lines);
+        },
+        stderr: async (lines) => {
+          await files?.stderr(lines);
+          await this.#passErrors(item.id, lines);
+        },
+      });
+      // It was cut short, so its exit says nothing: the loop gives the item back.
+      if (end.stopped === 'abort') throw signal.reason;
+      await files?.place();
+    } catch (error) {
+      await files?.discard();
+      return this.#glitchOf(error, argv.file, files);
+    }
+    return withReport(this.#resultOf(end), reportOf(report === 'line' ? lastLine.text : end.report));
+  }
+
+  /** What an error that kept a child from running, or its output from being kept, means for its item. Throws what ends the loop. */
+  #glitchOf(error: unknown, file: string, files: ResultFiles | undefined): ItemResult {
+    if (isErrorWithCode(error) && !isLoopStateError(error) && 'syscall' in error) {
+      if (String(error.syscall).startsWith('spawn')) {
+        if (START_GLITCHES.includes(error.code)) return { status: 'glitch', reason: `It could not be started: ${error.message}` };
+        this.failure ??= unusableCommand(file, error);
+      } else if (files !== undefined && error.code !== 'EPIPE') this.failure ??= resultsFailed(error);
+    }
+    if (this.failure === undefined) throw error;
+    this.#stop.abort();
+    throw this.failure;
+  }
+
+  #resultOf({ exitCode, signal, stopped, lastErrorLine }: ChildEnd): ItemResult {
+    const { glitchCodes, timeoutMs } = this.#options;
+    if (exitCode === 0 && stopped === undefined) return { status: 'success' };
+    const how =
+      stopped === 'timeout' ? `timeout after ${(timeoutMs ?? 0) / 1_000} s` : signal === null ? `exit ${exitCode}` : `signal ${signal}`;
+    const reason = lastErrorLine === '' ? how : `${how}: ${lastErrorLine}`;
+    const isGlitch = exitCode !== null && glitchCodes.includes(exitCode) && stopped === undefined;
+    return { status: isGlitch ? 'glitch' : 'error', reason };
+  }
+
+  async #passErrors(item: string, lines: Buffer): Promise<void> {
+    if (this.#options.reporter.childErrors !== undefined) this.#options.reporter.childErrors(item, lines);
+    else await this.#stderr.write(lines).catch(() => undefined);
+  }
+
+  #outputFailed(error: Error): void {
+    // Whoever closes the pipe (`| head`) has what he wants, and needs no message.
+    if (!isErrorWithCode(error) || error.code !== 'EPIPE')
+      process.stderr.write(`loopstate: The output can not be written: ${error.message}\n`);
+    this.#stop.abort();
+  }
+}
+
+function isErrorWithCode(error: unknown): error is Error & { readonly code: string } {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string';
+}
+
+function unusableCommand(file: string, error: Error & { readonly code: string }): LoopStateError {
+  const why =
+    { ENOENT: 'there is no such command', EACCES: 'it may not be executed', ENOEXEC: 'it is no program' }[error.code] ?? error.message;
+  const message = `The command "${visible(file)}" can not be run: ${why}. No item was recorded.`;
+  return new LoopStateError('LOOPSTATE_BAD_OPTION', message, { cause: error });
+}
+
+function resultsFailed(error: Error): LoopStateError {
+  return new LoopStateError('LOOPSTATE_UNAVAILABLE', `The output of an item can not be kept: ${error.message}. The item runs again.`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,97 @@
+/**
+ * Items from rows: JSON Lines, or CSV with a header. Pulled as needed, never collected.
+ */
+import { Readable } from 'node:stream';
+import { LoopStateError } from '@loopstate/core';
+import { CsvError, parse } from 'csv-parse';
+import type { InputItem } from './item-input.js';
+import { textLines } from './item-lines.js';
+
+/** The most bytes that one row may have. */
+const ROW_BYTES_MAX = 1_024 * 1_024;
+
+/** Where rows come from, and which of their fields is the id. */
+export interface RowOptions {
+  /** Names the stream in messages. */
+  readonly source: string;
+  readonly idField: string;
+}
+
+/**
+ * The items in JSON Lines: an object per line; blank lines are skipped. Its id is the text of a string, a number or a boolean.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line, and what the stream raises.
+ */
+export async function* jsonRows(chunks: AsyncIterable<Buffer>, { source, idField }: RowOptions): AsyncGenerator<InputItem> {
+  let n = 0;
+  for await (const { text, number } of textLines(chunks, source, ROW_BYTES_MAX)) {
+    if (text.trim() === '') continue;
+    n += 1;
+    const row = parseRow(text, { source, number });
+    const id = Object.hasOwn(row, idField) ? row[idField] : undefined;
+    if (typeof id !== 'string' && typeof id !== 'number' && typeof id !== 'boolean') {
+      throw badRow(`Line ${number} of ${source}`, `its field ${JSON.stringify(idField)} is ${id === undefined ? 'missing' : 'no text'}`);
+    }
+    yield { id: String(id), text, n, fields: Object.fromEntries(Object.entries(row).map(([name, value]) => [name, textOf(value)])) };
+  }
+}
+
+/**
+ * The items in CSV (RFC 4180, comma-separated, a byte order mark skipped), whose first record names the fields.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION` with the number of the record, or when the header lacks the id or a field of `fields`; what the stream raises.
+ */
+export async function* csvRows(
+  chunks: AsyncIterable<Buffer>,
+  { source, idField, fields }: RowOptions & { readonly fields: readonly string[] },
+): AsyncGenerator<InputItem> {
+  const onHeader = (header: readonly string[]): string[] => {
+    for (const field of [idField, ...fields]) {
+      if (!header.includes(field))
+        throw badRow(
+          `The header of ${source}`,
+          `it has no field ${JSON.stringify(field)}; it has ${header.map((name) => JSON.stringify(name)).join(', ')}`,
+        );
+    }
+    return [...header];
+  };
+  const parser = Readable.from(chunks, { objectMode: false }).pipe(
+    parse({ columns: onHeader, bom: true, skip_empty_lines: true, max_record_size: ROW_BYTES_MAX }),
+  );
+  let n = 0;
+  try {
+    for await (const record of parser) {
+      n += 1;
+      const row = record as Readonly<Record<string, string>>;
+      const id = row[idField] ?? '';
+      if (id === '') throw badRow(`Record ${n} of ${source}`, `its field ${JSON.stringify(idField)} is empty`);
+      yield { id, text: id, n, fields: row };
+    }
+  } catch (cause) {
+    if (cause instanceof CsvError) throw badRow(`Record ${n + 1} of ${source}`, cause.message, cause);
+    throw cause;
+  }
+}
+
+function parseRow(
+  text: string,
+  { source, number }: { readonly source: string; readonly number: number },
+): Readonly<Record<string, unknown>> {
+  let row: unknown;
+  try {
+    row = JSON.parse(text);
+  } catch (cause) {
+    throw badRow(`Line ${number} of ${source}`, 'it is not JSON', cause);
+  }
+  if (typeof row === 'object' && row !== null && !Array.isArray(row)) return row as Readonly<Record<string, unknown>>;
+  throw badRow(`Line ${number} of ${source}`, 'it is no JSON object');
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return value;
+  return value === null ? '' : JSON.stringify(value);
+}
+
+function badRow(where: string, reason: string, cause?: unknown): LoopStateError {
+  return new LoopStateError('LOOPSTATE_BAD_OPTION', `${where} can not be an item: ${reason}.`, { cause });
+}
