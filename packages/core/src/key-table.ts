@@ -1,0 +1,210 @@
+/**
+ * A table of very many keys, each with a slot: a small number under which others keep, in typed arrays, what belongs to the key. A million
+ * keys in a `Map` cost a hundred bytes each, hold the garbage collector up, and stall the process when the map grows; here a key
+ * costs its bytes and twenty more.
+ *
+ * **Invariants:**
+ * - `find(keyAt(slot)) === slot` for each slot in use; a freed slot is given out again before a new one.
+ * - A key whose units are all below 128 lies in the pages, one byte each; any other key is in `#others`.
+ * - A shard's table is a power of two, at most five eighths full of slots and marks of removal; probing is linear.
+ */
+
+const SHARDS = 64;
+const SHARD_BITS = 6;
+const TABLE_LEAST = 64;
+const PAGE_BITS = 20;
+const PAGE_BYTES = 1 << PAGE_BITS;
+const EMPTY = 0;
+const REMOVED = -1;
+
+/** One part of the keys: it grows by itself, so that no call has to rehash all of them. */
+class Shard {
+  /** Slots plus one. */
+  table = new Int32Array(TABLE_LEAST);
+  /** Entries that are not `EMPTY`. */
+  used = 0;
+}
+
+/** See the file's comment. */
+export class KeyTable {
+  readonly #shards = Array.from({ length: SHARDS }, () => new Shard());
+  readonly #pages: Uint8Array[] = [];
+  #pageEnd = PAGE_BYTES;
+  #hashes = new Uint32Array(TABLE_LEAST);
+  /** Page and offset of a key in the pages. */
+  #places = new Uint32Array(TABLE_LEAST);
+  /** How long a key in the pages is; 0: it is one of the others, or the slot is free. */
+  #lengths = new Uint16Array(TABLE_LEAST);
+  readonly #others = new Map<string, number>();
+  readonly #otherAt = new Map<number, string>();
+  readonly #free: number[] = [];
+  #slots = 0;
+
+  /** How many keys there are. */
+  get size(): number {
+    return this.#slots - this.#free.length;
+  }
+
+  /** One more than the largest slot that was ever given out. */
+  get slots(): number {
+    return this.#slots;
+  }
+
+  /** The slot of a key; -1: it is not there. */
+  find(key: string): number {
+    const hash = hashOf(key);
+    if (hash === -1) return this.#others.get(key) ?? -1;
+    const { table } = this.#shardOf(hash);
+    const mask = table.length - 1;
+    for (let at = (hash >>> SHARD_BITS) & mask; ; at = (at + 1) & mask) {
+      const entry = table[at] as number;
+      if (entry === EMPTY) return -1;
+      if (entry !== REMOVED && this.#hashes[entry - 1] === hash && this.#isAt(entry - 1, key)) return entry - 1;
+    }
+  }
+
+  /** The slot of a key, which is given one if it has none. */
+  place(key: string): number {
+    const found = this.find(key);
+    if (found !== -1) return found;
+    const slot = this.#free.pop() ?? this.#newSlot();
+    const hash = hashOf(key);
+    if (hash === -1) {
+      this.#others.set(key, slot);
+      this.#otherAt.set(slot, key);
+      return slot;
+    }
+    this.#hashes[slot] = hash;
+    this.#lengths[slot] = key.length;
+    this.#places[slot] = this.#store(key);
+    this.#enter(this.#shardOf(hash), slot);
+    return slot;
+  }
+
+  /** Takes a key out; returns the slot that it had, or -1. */
+  remove(key: string): number {
+    const slot = this.find(key);
+    if (slot === -1) return -1;
+    this.#free.push(slot);
+    if (this.#lengths[slot] === 0) {
+      this.#others.delete(key);
+      this.#otherAt.delete(slot);
+      return slot;
+    }
+    this.#lengths[slot] = 0;
+    const { table } = this.#shardOf(this.#hashes[slot] as number);
+    const mask = table.length - 1;
+    let at = ((this.#hashes[slot] as number) >>> SHARD_BITS) & mask;
+    while (table[at] !== slot + 1) at = (at + 1) & mask;
+    table[at] = REMOVED;
+    if (this.size === 0) this.clear();
+    return slot;
+  }
+
+  /** The key of a slot in use. */
+  keyAt(slot: number): string {
+    const length = this.#lengths[slot] as number;
+    if (length === 0) return this.#otherAt.get(slot) ?? '';
+    const place = this.#places[slot] as number;
+    const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
+    return Buffer.from(page.buffer, place & (PAGE_BYTES - 1), length).toString('latin1');
+  }
+
+  /** Whether a slot has a key. */
+  isUsed(slot: number): boolean {
+    return this.#lengths[slot] !== 0 || this.#otherAt.has(slot);
+  }
+
+  /** Takes all keys out, and gives their memory back. */
+  clear(): void {
+    for (const shard of this.#shards) {
+      shard.table = new Int32Array(TABLE_LEAST);
+      shard.used = 0;
+    }
+    this.#pages.length = 0;
+    this.#pageEnd = PAGE_BYTES;
+    this.#lengths.fill(0);
+    this.#others.clear();
+    this.#otherAt.clear();
+    this.#free.length = 0;
+    this.#slots = 0;
+  }
+
+  #shardOf(hash: number): Shard {
+    return this.#shards[hash & (SHARDS - 1)] as Shard;
+  }
+
+  #isAt(slot: number, key: string): boolean {
+    const length = this.#lengths[slot] as number;
+    if (length !== key.length) return false;
+    const place = this.#places[slot] as number;
+    const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
+    const start = place & (PAGE_BYTES - 1);
+    for (let at = 0; at < length; at++) if (page[start + at] !== key.charCodeAt(at)) return false;
+    return true;
+  }
+
+  #newSlot(): number {
+    const slot = this.#slots++;
+    if (slot === this.#hashes.length) {
+      this.#hashes = grown(this.#hashes, Uint32Array);
+      this.#places = grown(this.#places, Uint32Array);
+      this.#lengths = grown(this.#lengths, Uint16Array);
+    }
+    return slot;
+  }
+
+  #store(key: string): number {
+    if (this.#pageEnd + key.length > PAGE_BYTES) {
+      this.#pages.push(new Uint8Array(PAGE_BYTES));
+      this.#pageEnd = 0;
+    }
+    const page = this.#pages.at(-1) as Uint8Array;
+    const start = this.#pageEnd;
+    for (let at = 0; at < key.length; at++) page[start + at] = key.charCodeAt(at);
+    this.#pageEnd += key.length;
+    return ((this.#pages.length - 1) << PAGE_BITS) | start;
+  }
+
+  #enter(shard: Shard, slot: number): void {
+    if (8 * (shard.used + 1) > 5 * shard.table.length) this.#rehash(shard);
+    const mask = shard.table.length - 1;
+    let at = ((this.#hashes[slot] as number) >>> SHARD_BITS) & mask;
+    while (shard.table[at] !== EMPTY) at = (at + 1) & mask;
+    shard.table[at] = slot + 1;
+    shard.used++;
+  }
+
+  #rehash(shard: Shard): void {
+    const entries = shard.table.filter((entry) => entry > 0);
+    // As large as it needs to be: it may have been full of marks of removal.
+    let length = TABLE_LEAST;
+    while (8 * (entries.length + 1) > 4 * length) length *= 2;
+    shard.table = new Int32Array(length);
+    shard.used = 0;
+    for (const entry of entries) this.#enter(shard, entry - 1);
+  }
+}
+
+/** FNV-1a over the units of a key, mixed once more (the finalizer of MurmurHash3); -1: a unit is no byte below 128. Both are in the public domain. */
+function hashOf(key: string): number {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < key.length; at++) {
+    const unit = key.charCodeAt(at);
+    if (unit > 127) return -1;
+    hash = Math.imul(hash ^ unit, 0x01000193);
+  }
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
+
+/** Twice as much room. */
+export function grown<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(
+  array: T,
+  kind: new (length: number) => T,
+): T {
+  const larger = new kind(array.length * 2);
+  larger.set(array);
+  return larger;
+}
