@@ -6,6 +6,7 @@ export * from './errors.js';
 export type { Claim } from './held-claim.js';
 export type { Cost, ItemResult } from './item-results.js';
 export type { Items, LoopItem } from './item-source.js';
+export { grown, KeyTable } from './key-table.js';
 export {
   checkId,
   ID_BYTES,

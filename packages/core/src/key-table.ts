@@ -74,10 +74,26 @@ export class KeyTable {
       this.#otherAt.set(slot, key);
       return slot;
     }
-    this.#hashes[slot] = hash;
-    this.#lengths[slot] = key.length;
-    this.#places[slot] = this.#store(key);
-    this.#enter(this.#shardOf(hash), slot);
+    const place = this.#room(key.length);
+    const page = this.#pages.at(-1) as Uint8Array;
+    for (let at = 0; at < key.length; at++) page[(place & (PAGE_BYTES - 1)) + at] = key.charCodeAt(at);
+    this.#take(slot, { hash, place, length: key.length });
+    return slot;
+  }
+
+  /** As {@link place}, for the key that some bytes spell, none of which may be above 127. */
+  placeBytes(bytes: Uint8Array, start: number, end: number): number {
+    const hash = hashOfBytes(bytes, start, end);
+    const { table } = this.#shardOf(hash);
+    const mask = table.length - 1;
+    for (let at = (hash >>> SHARD_BITS) & mask; table[at] !== EMPTY; at = (at + 1) & mask) {
+      const slot = (table[at] as number) - 1;
+      if (slot >= 0 && this.#hashes[slot] === hash && this.#hasBytes(slot, bytes, start, end)) return slot;
+    }
+    const slot = this.#free.pop() ?? this.#newSlot();
+    const place = this.#room(end - start);
+    (this.#pages.at(-1) as Uint8Array).set(bytes.subarray(start, end), place & (PAGE_BYTES - 1));
+    this.#take(slot, { hash, place, length: end - start });
     return slot;
   }
 
@@ -144,6 +160,22 @@ export class KeyTable {
     return true;
   }
 
+  #hasBytes(slot: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.#lengths[slot] !== end - start) return false;
+    const place = this.#places[slot] as number;
+    const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
+    const shift = (place & (PAGE_BYTES - 1)) - start;
+    for (let at = start; at < end; at++) if (page[shift + at] !== bytes[at]) return false;
+    return true;
+  }
+
+  #take(slot: number, { hash, place, length }: { readonly hash: number; readonly place: number; readonly length: number }): void {
+    this.#hashes[slot] = hash;
+    this.#lengths[slot] = length;
+    this.#places[slot] = place;
+    this.#enter(this.#shardOf(hash), slot);
+  }
+
   #newSlot(): number {
     const slot = this.#slots++;
     if (slot === this.#hashes.length) {
@@ -154,15 +186,14 @@ export class KeyTable {
     return slot;
   }
 
-  #store(key: string): number {
-    if (this.#pageEnd + key.length > PAGE_BYTES) {
+  /** A place for so many bytes, in the last page. */
+  #room(length: number): number {
+    if (this.#pageEnd + length > PAGE_BYTES) {
       this.#pages.push(new Uint8Array(PAGE_BYTES));
       this.#pageEnd = 0;
     }
-    const page = this.#pages.at(-1) as Uint8Array;
     const start = this.#pageEnd;
-    for (let at = 0; at < key.length; at++) page[start + at] = key.charCodeAt(at);
-    this.#pageEnd += key.length;
+    this.#pageEnd += length;
     return ((this.#pages.length - 1) << PAGE_BITS) | start;
   }
 
@@ -194,9 +225,19 @@ function hashOf(key: string): number {
     if (unit > 127) return -1;
     hash = Math.imul(hash ^ unit, 0x01000193);
   }
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+  return mixed(hash);
+}
+
+function hashOfBytes(bytes: Uint8Array, start: number, end: number): number {
+  let hash = 0x811c9dc5;
+  for (let at = start; at < end; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
+  return mixed(hash);
+}
+
+function mixed(hash: number): number {
+  let left = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  left = Math.imul(left ^ (left >>> 13), 0xc2b2ae35);
+  return (left ^ (left >>> 16)) >>> 0;
 }
 
 /** Twice as much room. */

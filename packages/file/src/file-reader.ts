@@ -12,7 +12,7 @@ import { type FileStamp, isSameState } from './disk.js';
 import { parseJournal } from './journal.js';
 import type { StoreNames } from './names.js';
 import type { HandleSource } from './open-file-backend.js';
-import { recover, type Surroundings } from './opening.js';
+import { logOf, recover, type Surroundings } from './opening.js';
 import { RecordLog } from './record-log.js';
 import type { Recovered } from './recovery.js';
 import { unavailable } from './trouble.js';
@@ -117,7 +117,7 @@ export class FileReader implements HandleSource {
   }
 
   #accept(seen: Moment, recovered: Recovered): void {
-    this.#log = new RecordLog(recovered.entries, recovered.forgotten);
+    this.#log = logOf(recovered);
     this.#seen = seen;
     this.#newest = recovered.newest;
     for (const { aside: _aside, ...finding } of recovered.findings) {

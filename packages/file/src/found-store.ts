@@ -147,6 +147,9 @@ function highestRevision(snapshots: readonly FoundSnapshot[], journals: readonly
   let highest = 0;
   for (const { header } of snapshots) highest = Math.max(highest, header?.revision ?? 0);
   for (const { header } of journals) highest = Math.max(highest, header?.since ?? 0);
-  for (const { entries } of [...snapshots, ...journals]) for (const { revision } of entries) highest = Math.max(highest, revision);
+  // A whole snapshot has nothing newer than its header says.
+  for (const { entries } of [...snapshots.filter(({ isComplete }) => !isComplete), ...journals]) {
+    for (const { revision } of entries) highest = Math.max(highest, revision);
+  }
   return highest;
 }

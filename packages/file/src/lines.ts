@@ -27,6 +27,14 @@ export function checksum(bytes: string | Uint8Array, running = 0): string {
   return crc32(bytes, running).toString(16).padStart(8, '0');
 }
 
+/** A checksum over several pieces, one after another. */
+export function checksumOf(...pieces: readonly Uint8Array[]): string {
+  return pieces
+    .reduce((running, piece) => crc32(piece, running), 0)
+    .toString(16)
+    .padStart(8, '0');
+}
+
 /** The line, without its newline, whose array goes on with `rest` (which ends with the closing bracket). */
 export function sealLine(rest: string): string {
   return `["${checksum(rest)}",${rest}`;

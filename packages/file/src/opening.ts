@@ -84,7 +84,7 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     lineage: needsSecondCopy ? recovered.generation + 1 : recovered.lineage,
     disk,
     names,
-    log: new RecordLog(recovered.entries, recovered.forgotten),
+    log: logOf(recovered),
     snapshots,
     temporary,
     now,
@@ -107,6 +107,13 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
       await held.release();
     },
   };
+}
+
+/** The records of a recovered state, ready for use. */
+export function logOf({ blocks, entries, forgotten }: Pick<Recovered, 'blocks' | 'entries' | 'forgotten'>): RecordLog {
+  const log = RecordLog.ofBlocks(blocks, forgotten);
+  for (const entry of entries) log.append(entry);
+  return log;
 }
 
 /** Gives each file that is to be put aside its second name; returns the findings, which say where. */

@@ -1,45 +1,95 @@
 /**
- * The records of a store in memory: an index by key, and a log in the order of revisions for `changes` and for snapshots.
+ * The records of a store in memory: a table of keys, and a log in the order of revisions for `changes` and for snapshots. There may be
+ * millions of records, so all but the newest lie in blocks of bytes (see `record-block.ts`) and not in objects.
  *
  * **Invariants:**
- * - The entry that stands for a key is the one in the index; every other entry of the log is stale and is skipped.
- * - The log is sorted by revision; entries of one commit share theirs. Each entry of the index is in the log exactly once.
+ * - Each key that is known has one standing entry: its place in the log is in `#places`. Every other entry is stale and is skipped.
+ * - The log is sorted by revision; entries of one commit share theirs, and lie in one chunk.
  * - No operation but opening costs more as the number of records grows: stale entries are swept a chunk at a time.
  * - A deletion stays as an entry without text until {@link DELETIONS_MAX} newer ones came; `forgotten` is the largest revision
  *   of one that is no longer known.
  */
+import { grown, KeyTable } from '@loopstate/core';
+import { type KeyVisitor, RecordBlock } from './record-block.js';
 
-const CHUNK_ENTRIES = 1_024;
+/** A chunk is closed when it has so many entries, at the end of a commit; a commit writes at most as many. */
+const CHUNK_ENTRIES = 1_000;
+/** More than a chunk ever has. */
+export const PLACES_PER_CHUNK = 2_048;
 const DELETIONS_MAX = 10_000;
 const SWEEPS_PER_CHUNK = 2;
+/** A chunk that has become emptier than this is packed anew. */
+const FULL_ENOUGH = 0.75;
+/** So many of the newest chunks are likely to be asked for something, and are not deflated. */
+const CHUNKS_INFLATED = 16;
 
 /** The latest put of a key, or its deletion. */
 export interface LogEntry {
   readonly key: string;
   readonly revision: number;
-  /** When it was committed, in ms since the epoch. */
+  /** When it was committed, in ms since the epoch; of a deletion it is not kept. */
   readonly at: number;
   /** The value as JSON; absent for a deletion. */
   readonly text: string | undefined;
 }
 
+/** Some of the log; the newest one grows, all others are packed. */
+interface Chunk {
+  readonly id: number;
+  /** How many of its entries stand. */
+  standing: number;
+  block: RecordBlock;
+}
+
+/** Bytes of records that can be written as they are. */
+export interface TakenBytes {
+  /** As in `record-block.ts`. */
+  readonly bytes: Buffer;
+  readonly records: number;
+}
+
 /** See the invariants above. */
 export class RecordLog {
-  readonly #index = new Map<string, LogEntry>();
-  readonly #chunks: LogEntry[][] = [[]];
+  readonly #keys = new KeyTable();
+  /** Of each slot the place of its standing entry, plus 1: chunk id × {@link PLACES_PER_CHUNK} + index. */
+  #places = new Float64Array(64);
+  /** Of each slot whether its entry is a record. */
+  #isRecord = new Uint8Array(64);
+  readonly #chunks = new Map<number, Chunk>();
+  /** All chunks but the growing one, oldest first. */
+  readonly #packed: Chunk[] = [];
+  #growing: LogEntry[] = [];
+  #growingSlots: number[] = [];
+  #growingId = 0;
   #sweepAt = 0;
   #present = 0;
-  #deletions: LogEntry[] = [];
+  #deletions: { readonly key: string; readonly revision: number }[] = [];
   #deletionsAt = 0;
   #forgotten: number;
   #lastDeletion: number;
   #cut: LogCut | undefined;
+  #isDeflating = false;
+  #recent: { readonly block: RecordBlock; readonly bytes: Buffer } | undefined;
 
   /** `entries` in the order of revisions, each key once. */
   constructor(entries: Iterable<LogEntry> = [], forgotten = 0) {
     this.#forgotten = forgotten;
     this.#lastDeletion = forgotten;
     for (const entry of entries) this.append(entry);
+  }
+
+  /** The records of the lines of a whole snapshot, to which later entries are appended. */
+  static ofBlocks(blocks: readonly RecordBlock[], forgotten: number): RecordLog {
+    const log = new RecordLog([], forgotten);
+    const keys: KeyVisitor = {
+      bytes: (bytes, start, end) => log.#keys.placeBytes(bytes, start, end),
+      text: (key) => log.#keys.place(key),
+    };
+    for (const block of blocks) {
+      block.placeKeys(keys);
+      log.#addBlock(block);
+    }
+    return log;
   }
 
   /** How many records there are. */
@@ -49,12 +99,12 @@ export class RecordLog {
 
   /** How many entries it holds, the stale ones among them. */
   get entries(): number {
-    return this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    return this.#packed.reduce((sum, { block }) => sum + block.count, this.#growing.length);
   }
 
   /** The largest revision of any entry. */
   get newest(): number {
-    return this.#chunks.at(-1)?.at(-1)?.revision ?? 0;
+    return this.#growing.at(-1)?.revision ?? this.#packed.at(-1)?.block.last ?? 0;
   }
 
   /** The largest revision of a deletion that is no longer known; 0 when all are. */
@@ -69,38 +119,41 @@ export class RecordLog {
 
   /** The record of a key; `undefined` when it is absent or deleted. */
   get(key: string): LogEntry | undefined {
-    const entry = this.#index.get(key);
-    return entry?.text === undefined ? undefined : entry;
+    const slot = this.#keys.find(key);
+    return slot === -1 || this.#isRecord[slot] === 0 ? undefined : this.#entryOf(slot, key);
+  }
+
+  /** The revision of a key's record; 0 when it is absent or deleted. */
+  revisionOf(key: string): number {
+    const slot = this.#keys.find(key);
+    return slot === -1 || this.#isRecord[slot] === 0 ? 0 : this.#revisionAt(slot);
   }
 
   /** Puts or deletes a key. `entry.revision` is not less than any before. */
   append(entry: LogEntry): void {
-    const old = this.#index.get(entry.key);
-    if (old?.text !== undefined) {
-      this.#present--;
-      this.#cut?.keep(old);
-    }
-    this.#index.set(entry.key, entry);
-    if (entry.text === undefined) this.#rememberDeletion(entry);
-    else this.#present++;
-    const newest = this.#chunks.at(-1);
-    if (newest !== undefined && newest.length < CHUNK_ENTRIES) newest.push(entry);
-    else {
-      this.#chunks.push([entry]);
-      for (let sweeps = 0; sweeps < SWEEPS_PER_CHUNK; sweeps++) this.#sweep();
-    }
+    if (this.#growing.length >= CHUNK_ENTRIES && this.#growing.at(-1)?.revision !== entry.revision) this.#closeChunk();
+    const slot = this.#keys.place(entry.key);
+    this.#makeRoom(slot);
+    this.#replace(slot, entry.key);
+    this.#places[slot] = this.#growingId * PLACES_PER_CHUNK + this.#growing.length + 1;
+    this.#growing.push(entry);
+    this.#growingSlots.push(slot);
+    const isRecord = entry.text !== undefined;
+    this.#isRecord[slot] = isRecord ? 1 : 0;
+    if (isRecord) this.#present++;
+    else this.#rememberDeletion(entry);
   }
 
   /** What stands after revision `after`, oldest first: at least `atLeast` entries if there are so many, whole commits. */
   slice(after: number, atLeast: number): LogEntry[] {
     const found: LogEntry[] = [];
-    for (let at = this.#firstChunkAfter(after); at < this.#chunks.length; at++) {
-      for (const entry of this.#chunks[at] ?? []) {
-        if (entry.revision <= after || this.#index.get(entry.key) !== entry) continue;
-        const last = found.at(-1);
-        if (last !== undefined && found.length >= atLeast && last.revision !== entry.revision) return found;
-        found.push(entry);
-      }
+    for (let at = this.#firstChunkAfter(after); at < this.#packed.length; at++) {
+      if (this.#collect(this.#packed[at] as Chunk, { after, atLeast, found })) return found;
+    }
+    for (const [index, entry] of this.#growing.entries()) {
+      if (entry.revision <= after || !this.#stands(this.#growingSlots[index] as number, this.#growingId, index)) continue;
+      if (isEnough(found, atLeast, entry.revision)) return found;
+      found.push(entry);
     }
     return found;
   }
@@ -114,51 +167,189 @@ export class RecordLog {
     return cut;
   }
 
+  /** For a cut: the next chunk after a revision, if all of it stands and nothing of it is newer than `upTo`. */
+  wholeChunkAfter(after: number, upTo: number): (TakenBytes & { readonly last: number }) | undefined {
+    const chunk = this.#packed[this.#firstChunkAfter(after)];
+    if (chunk === undefined) return undefined;
+    const { block } = chunk;
+    if (block.first <= after || block.last > upTo || chunk.standing < block.count || block.hasDeletions) return undefined;
+    return { bytes: block.bytes(), records: block.count, last: block.last };
+  }
+
+  /** Takes a block of records in, whose keys are not there yet and which come after all others. */
+  #addBlock(block: RecordBlock): void {
+    const id = this.#growingId++;
+    for (let index = 0; index < block.count; index++) {
+      const slot = block.slots[index] as number;
+      this.#makeRoom(slot);
+      this.#places[slot] = id * PLACES_PER_CHUNK + index + 1;
+      this.#isRecord[slot] = 1;
+    }
+    this.#present += block.count;
+    const chunk = { id, standing: block.count, block };
+    this.#chunks.set(id, chunk);
+    this.#packed.push(chunk);
+  }
+
+  #makeRoom(slot: number): void {
+    if (slot < this.#places.length) return;
+    this.#places = grown(this.#places, Float64Array);
+    this.#isRecord = grown(this.#isRecord, Uint8Array);
+  }
+
+  /** The standing entry of a slot, if there is one, stands no longer. */
+  #replace(slot: number, key: string): void {
+    if (this.#places[slot] === 0) return;
+    if (this.#isRecord[slot] === 1) {
+      this.#present--;
+      if (this.#cut?.wants(this.#revisionAt(slot)) === true) this.#cut.keep(this.#entryOf(slot, key));
+    }
+    const chunk = this.#chunkOf(slot);
+    if (chunk !== undefined) chunk.standing--;
+  }
+
+  /** The packed chunk in which the entry of a slot is; none: it is in the growing one. */
+  #chunkOf(slot: number): Chunk | undefined {
+    return this.#chunks.get(Math.floor(((this.#places[slot] as number) - 1) / PLACES_PER_CHUNK));
+  }
+
+  #indexOf(slot: number): number {
+    return ((this.#places[slot] as number) - 1) % PLACES_PER_CHUNK;
+  }
+
+  #revisionAt(slot: number): number {
+    const chunk = this.#chunkOf(slot);
+    const index = this.#indexOf(slot);
+    return (chunk === undefined ? this.#growing[index]?.revision : chunk.block.revisions[index]) as number;
+  }
+
+  #entryOf(slot: number, key: string): LogEntry {
+    const chunk = this.#chunkOf(slot);
+    const index = this.#indexOf(slot);
+    return chunk === undefined ? (this.#growing[index] as LogEntry) : chunk.block.entryAt(index, key, this.#bytesOf(chunk.block));
+  }
+
+  /** The bytes of a block; whoever asks for one record of it often asks for the next. */
+  #bytesOf(block: RecordBlock): Buffer {
+    if (this.#recent?.block !== block) this.#recent = { block, bytes: block.bytes() };
+    return this.#recent.bytes;
+  }
+
+  #stands(slot: number, id: number, index: number): boolean {
+    return this.#places[slot] === id * PLACES_PER_CHUNK + index + 1;
+  }
+
+  /** Adds what stands in a packed chunk; true: that is enough. */
+  #collect({ id, block }: Chunk, { after, atLeast, found }: { after: number; atLeast: number; found: LogEntry[] }): boolean {
+    const bytes = this.#bytesOf(block);
+    for (let index = 0; index < block.count; index++) {
+      const slot = block.slots[index] as number;
+      const revision = block.revisions[index] as number;
+      if (revision <= after || !this.#stands(slot, id, index)) continue;
+      if (isEnough(found, atLeast, revision)) return true;
+      found.push(block.entryAt(index, this.#keys.keyAt(slot), bytes));
+    }
+    return false;
+  }
+
   #firstChunkAfter(revision: number): number {
     let low = 0;
-    let high = this.#chunks.length;
+    let high = this.#packed.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#chunks[middle]?.at(-1)?.revision ?? 0) > revision) high = middle;
+      if ((this.#packed[middle]?.block.last ?? 0) > revision) high = middle;
       else low = middle + 1;
     }
     return low;
   }
 
-  /** Drops the stale entries of one old chunk, and joins it to the one before where both fit in one. */
-  #sweep(): void {
-    if (this.#sweepAt >= this.#chunks.length - 1) this.#sweepAt = 0;
-    const at = this.#sweepAt;
-    const swept = (this.#chunks[at] ?? []).filter((entry) => this.#index.get(entry.key) === entry);
-    const before = at > 0 ? this.#chunks[at - 1] : undefined;
-    if (before !== undefined && before.length + swept.length <= CHUNK_ENTRIES) {
-      for (const entry of swept) before.push(entry);
-      this.#chunks.splice(at, 1);
-    } else {
-      this.#chunks[at] = swept;
-      this.#sweepAt++;
+  /** Packs what stands of the growing chunk, and begins another. */
+  #closeChunk(): void {
+    const id = this.#growingId++;
+    const entries: LogEntry[] = [];
+    const slots: number[] = [];
+    for (const [index, slot] of this.#growingSlots.entries()) {
+      if (!this.#stands(slot, id, index)) continue;
+      entries.push(this.#growing[index] as LogEntry);
+      slots.push(slot);
     }
+    this.#growing = [];
+    this.#growingSlots = [];
+    if (entries.length > 0) this.#packed.push(this.#makeChunk(id, entries, slots));
+    for (let sweeps = 0; sweeps < SWEEPS_PER_CHUNK; sweeps++) this.#sweep();
+    void this.#deflateOld();
   }
 
-  #rememberDeletion(entry: LogEntry): void {
-    this.#lastDeletion = entry.revision;
-    this.#deletions.push(entry);
+  #makeChunk(id: number, entries: readonly LogEntry[], slots: readonly number[]): Chunk {
+    for (const [index, slot] of slots.entries()) this.#places[slot] = id * PLACES_PER_CHUNK + index + 1;
+    const chunk = { id, standing: entries.length, block: RecordBlock.pack(entries, slots) };
+    this.#chunks.set(id, chunk);
+    return chunk;
+  }
+
+  /** Packs one old chunk anew if much of it is stale, or if it and the one before fit in one. */
+  #sweep(): void {
+    if (this.#sweepAt >= this.#packed.length) this.#sweepAt = 0;
+    const chunk = this.#packed[this.#sweepAt];
+    if (chunk === undefined) return;
+    const before = this.#sweepAt > 0 ? this.#packed[this.#sweepAt - 1] : undefined;
+    const isJoined = before !== undefined && before.standing + chunk.standing <= CHUNK_ENTRIES;
+    if (!isJoined && chunk.standing >= FULL_ENOUGH * chunk.block.count) {
+      this.#sweepAt++;
+      return;
+    }
+    const old = isJoined ? [before, chunk] : [chunk];
+    const entries: LogEntry[] = [];
+    for (const each of old) this.#collect(each, { after: 0, atLeast: Number.POSITIVE_INFINITY, found: entries });
+    for (const { id } of old) this.#chunks.delete(id);
+    const slots = entries.map(({ key }) => this.#keys.find(key));
+    const joined = entries.length === 0 ? [] : [this.#makeChunk(chunk.id, entries, slots)];
+    const from = this.#sweepAt - (old.length - 1);
+    this.#packed.splice(from, old.length, ...joined);
+    this.#sweepAt = from + joined.length;
+  }
+
+  /** Deflates the chunks that nobody is likely to ask for, one after another. */
+  async #deflateOld(): Promise<void> {
+    if (this.#isDeflating) return;
+    this.#isDeflating = true;
+    for (let at = 0; at < this.#packed.length - CHUNKS_INFLATED; at++) {
+      const { block } = this.#packed[at] as Chunk;
+      if (!block.isDeflated) await block.deflate();
+    }
+    this.#isDeflating = false;
+  }
+
+  #rememberDeletion({ key, revision }: LogEntry): void {
+    this.#lastDeletion = revision;
+    this.#deletions.push({ key, revision });
     if (this.#deletions.length - this.#deletionsAt <= DELETIONS_MAX) return;
     const oldest = this.#deletions[this.#deletionsAt++];
-    if (oldest !== undefined && this.#index.get(oldest.key) === oldest) {
-      this.#index.delete(oldest.key);
-      this.#forgotten = Math.max(this.#forgotten, oldest.revision);
-    }
+    if (oldest !== undefined) this.#forget(oldest);
     if (this.#deletionsAt < DELETIONS_MAX) return;
     this.#deletions = this.#deletions.slice(this.#deletionsAt);
     this.#deletionsAt = 0;
   }
+
+  #forget({ key, revision }: { readonly key: string; readonly revision: number }): void {
+    const slot = this.#keys.find(key);
+    if (slot === -1 || this.#isRecord[slot] === 1 || this.#revisionAt(slot) !== revision) return;
+    this.#replace(slot, key);
+    this.#places[slot] = 0;
+    this.#keys.remove(key);
+    this.#forgotten = Math.max(this.#forgotten, revision);
+  }
+}
+
+function isEnough(found: readonly LogEntry[], atLeast: number, nextRevision: number): boolean {
+  const last = found.at(-1);
+  return last !== undefined && found.length >= atLeast && last.revision !== nextRevision;
 }
 
 /**
  * The records of a log as they were at one moment.
  *
- * **Invariant:** what `take` yields over all calls is every record that stood at `revision`, once, in the order of revisions,
+ * **Invariant:** what `take` and `takeChunk` yield over all calls is every record that stood at `revision`, once, in the order of revisions,
  * whatever was committed meanwhile: a record that is replaced before it was taken is kept here.
  */
 export class LogCut {
@@ -179,9 +370,23 @@ export class LogCut {
     this.#end = end;
   }
 
+  /** For the log: whether the record of a revision, about to be replaced, has still to be taken. */
+  wants(revision: number): boolean {
+    return revision <= this.revision && revision > this.#taken;
+  }
+
   /** For the log: `entry` is about to be replaced. */
   keep(entry: LogEntry): void {
-    if (entry.revision <= this.revision && entry.revision > this.#taken) this.#kept.push(entry);
+    this.#kept.push(entry);
+  }
+
+  /** The next records in one piece, as they are, where that can be; else `undefined`, and `take` has them. */
+  takeChunk(): TakenBytes | undefined {
+    const chunk = this.#log.wholeChunkAfter(this.#taken, this.revision);
+    if (chunk === undefined || this.#kept.some(({ revision }) => revision <= chunk.last)) return undefined;
+    this.#taken = chunk.last;
+    if (this.#taken === this.revision) this.#end();
+    return chunk;
   }
 
   /** The next records, `atLeast` so many if there are; none at the end. */

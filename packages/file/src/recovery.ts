@@ -13,6 +13,7 @@ import { type FindingCode, HOW_TO_RESET } from './findings.js';
 import { type FileRole, type FoundStore, readStore, type StoreFiles, type WholeSnapshot } from './found-store.js';
 import { followJournals, type JournalChain } from './journal-chain.js';
 import { type OldFile, parseOldFile } from './old-file.js';
+import type { RecordBlock } from './record-block.js';
 import type { LogEntry } from './record-log.js';
 import type { FoundSnapshot } from './snapshot.js';
 
@@ -44,7 +45,9 @@ export interface FileFinding extends RecoveryFinding {
 export interface Recovered {
   /** The identity of the store. */
   readonly store: string;
-  /** The records and the deletions still known, in the order of revisions. */
+  /** The lines of the whole snapshot that it begins with, if there is one. */
+  readonly blocks: readonly RecordBlock[];
+  /** The records and the deletions that come after those, in the order of revisions. */
   readonly entries: readonly LogEntry[];
   /** No revision up to this one may be given again. */
   readonly revision: number;
@@ -107,6 +110,7 @@ function recoverAlone(files: StoreFiles, found: FoundStore, options: RecoveryOpt
 function emptyState(found: FoundStore, findings: readonly FileFinding[], { newStore }: RecoveryOptions): Recovered {
   return {
     store: found.store ?? newStore,
+    blocks: [],
     entries: [],
     revision: 0,
     applied: 0,
@@ -251,6 +255,7 @@ interface Assembly {
 function assemble(parts: Assembly): Recovered {
   const { files, found, base, chain, isIncomplete, findings } = parts;
   const known = base?.header.revision ?? 0;
+  const blocks = base?.blocks ?? [];
   const entries = newestPerKey(collect(parts, known));
   const resume = findings.length === 0 && parts.isStateSound ? findResume(files, base, chain) : undefined;
   const isCopyOfClosed = findings.length === 0 && base?.header.closed === true && files.journals.size === 0;
@@ -258,6 +263,7 @@ function assemble(parts: Assembly): Recovered {
   const revision = resume !== undefined || isCopyOfClosed ? known : found.highestRevision + (1 + alarms) * REVISIONS_SKIPPED;
   return {
     store: found.store ?? parts.newStore,
+    blocks,
     entries,
     revision,
     applied: Math.max(known, entries.at(-1)?.revision ?? 0, ...chain.links.map(({ journal }) => journal?.header?.since ?? 0)),
@@ -275,7 +281,8 @@ function assemble(parts: Assembly): Recovered {
 
 /** All that counts; from damaged snapshots too, for want of anything better, if the rest is not all. */
 function collect({ found, base, chain, isIncomplete }: Assembly, known: number): LogEntry[] {
-  const entries = [...(base?.entries ?? [])];
+  // A snapshot whose lines are taken as they are comes first, and what is collected goes on top of it.
+  const entries = base?.blocks === undefined ? [...(base?.entries ?? [])] : [];
   if (isIncomplete) {
     for (const snapshot of [found.previous, found.state]) {
       if (snapshot?.header !== undefined && snapshot.header.store !== found.store) continue;

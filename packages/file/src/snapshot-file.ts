@@ -13,9 +13,8 @@ import type { StoreNames } from './names.js';
 import type { LogCut } from './record-log.js';
 import { parseSnapshot, type SnapshotHeader, SnapshotText } from './snapshot.js';
 
+/** Where records can't be taken as they are, so many make a line: no turn of the event loop should get long. */
 const TAKE_ENTRIES = 250;
-const CHUNK_ENTRIES_MAX = 1_000;
-const CHUNK_CHARACTERS_MAX = 64 * 1_024;
 /** Written bytes are handed to the disk in such portions, so that commits beside never wait for all of them at once. */
 const SYNC_BYTES = 2 * 1_024 * 1_024;
 
@@ -129,9 +128,9 @@ export class SnapshotFile {
     return await writeNewFile(this.#options.disk, path, async (file) => {
       if (like !== undefined) await file.adopt(like);
       const sink = new Sink(file);
-      await sink.write(text.first());
-      for (let chunk = takeChunk(cut); chunk.length > 0; chunk = takeChunk(cut)) await sink.write(text.chunk(chunk));
-      await sink.write(text.last());
+      await sink.write(Buffer.from(text.first()));
+      for (let line = nextLine(cut, text); line !== undefined; line = nextLine(cut, text)) await sink.write(line);
+      await sink.write(Buffer.from(text.last()));
     });
   }
 
@@ -174,7 +173,7 @@ export class SnapshotFile {
   }
 }
 
-/** Writes text one piece after another. */
+/** Writes one piece after another. */
 class Sink {
   readonly #file: DiskFile;
   #position = 0;
@@ -184,8 +183,7 @@ class Sink {
     this.#file = file;
   }
 
-  async write(text: string): Promise<void> {
-    const bytes = Buffer.from(text);
+  async write(bytes: Buffer): Promise<void> {
     await writeAll(this.#file, bytes, this.#position, { synced: false });
     this.#position += bytes.length;
     this.#unsyncedBytes += bytes.length;
@@ -195,18 +193,10 @@ class Sink {
   }
 }
 
-/** The records of the next line; taken in small portions, so that no turn of the event loop gets long. */
-function takeChunk(cut: LogCut) {
-  const chunk = cut.take(TAKE_ENTRIES);
-  let characters = 0;
-  for (const entry of chunk) characters += entry.text?.length ?? 0;
-  while (chunk.length > 0 && chunk.length < CHUNK_ENTRIES_MAX && characters < CHUNK_CHARACTERS_MAX) {
-    const more = cut.take(TAKE_ENTRIES);
-    if (more.length === 0) break;
-    for (const entry of more) {
-      chunk.push(entry);
-      characters += entry.text?.length ?? 0;
-    }
-  }
-  return chunk;
+/** The next line; none: all records were taken. */
+function nextLine(cut: LogCut, text: SnapshotText): Buffer | undefined {
+  const whole = cut.takeChunk();
+  if (whole !== undefined) return text.chunkOf(whole.bytes);
+  const entries = cut.take(TAKE_ENTRIES);
+  return entries.length === 0 ? undefined : text.chunk(entries);
 }

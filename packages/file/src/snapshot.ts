@@ -12,8 +12,9 @@
  * in the order of revisions. The last checksum covers all the checksums above it: a line that is missing, doubled or of
  * another snapshot is noticed.
  */
-import { checksum, endOfContent, readLines, sealLine } from './lines.js';
-import type { LogEntry } from './record-log.js';
+import { checksum, checksumOf, endOfContent, readLines } from './lines.js';
+import { encodeRecord, RecordBlock } from './record-block.js';
+import { type LogEntry, PLACES_PER_CHUNK } from './record-log.js';
 
 /** The format that this release writes, for snapshots and journals. */
 export const FORMAT = 1;
@@ -21,6 +22,10 @@ export const FORMAT = 1;
 const MAGIC = '{"loopstate":"';
 const HEADER_REST = MAGIC.length + 10;
 const NEWLINE = 0x0a;
+const COMMA = 0x2c;
+const OPENING_BRACKET = 0x5b;
+/** `["01234567",` */
+const LINE_OPENING = 12;
 const HEADER_END = '"chunks":[';
 
 /** What the first line of a snapshot says. */
@@ -50,8 +55,10 @@ export interface FoundSnapshot {
   readonly isOurs: boolean;
   /** Nothing but zeros and white space. */
   readonly isBlank: boolean;
-  /** The records of every sound line. */
+  /** The records of every sound line; of a complete snapshot they are made when they are asked for. */
   readonly entries: readonly LogEntry[];
+  /** Of a complete snapshot, its lines. */
+  readonly blocks?: readonly RecordBlock[];
 }
 
 /** Makes the lines of a snapshot, in order. */
@@ -73,12 +80,17 @@ export class SnapshotText {
   }
 
   /** The next chunk line; `entries` are records, no deletions. */
-  chunk(entries: readonly LogEntry[]): string {
+  chunk(entries: readonly LogEntry[]): Buffer {
+    return this.chunkOf(Buffer.from(entries.map(encodeRecord).join(',')));
+  }
+
+  /** The next chunk line, from the bytes of its records. */
+  chunkOf(bytes: Buffer): Buffer {
     this.#lines++;
-    const records = entries.map(({ key, revision, at, text }) => `[${JSON.stringify(key)},${revision},${at},${text}]`);
-    const line = sealLine(`${this.#lines},[${records.join(',')}]]`);
-    this.#chain = checksum(this.#chain + line.slice(2, 10));
-    return this.#lines === 1 ? line : `,\n${line}`;
+    const [before, after] = [Buffer.from(`${this.#lines},[`), Buffer.from(']]')];
+    const sum = checksumOf(before, bytes, after);
+    this.#chain = checksum(this.#chain + sum);
+    return Buffer.concat([Buffer.from(`${this.#lines === 1 ? '' : ',\n'}["${sum}",`), before, bytes, after]);
   }
 
   /** The last line. */
@@ -99,6 +111,8 @@ export function parseSnapshot(bytes: Buffer): FoundSnapshot {
   const content = endOfContent(bytes);
   const header = parseHeader(bytes, content);
   const isNewer = header === 'newer';
+  const whole = isNewer || header === undefined ? undefined : readWhole(bytes, content, header);
+  if (whole !== undefined) return whole;
   if (isNewer) return { isComplete: false, isNewer, isOurs: true, isBlank: false, entries: [] };
   const body = parseChunks(bytes, header?.end ?? 0, content);
   const looksOurs = content > 0 && MAGIC.startsWith(bytes.toString('latin1', 0, Math.min(content, MAGIC.length)));
@@ -110,6 +124,55 @@ export function parseSnapshot(bytes: Buffer): FoundSnapshot {
     isOurs: header !== undefined || body.lines > 0 || (looksOurs && content > 2),
     isBlank: bytes.subarray(0, content).every((byte) => byte === 0 || byte === 0x20 || (byte >= 0x09 && byte <= 0x0d)),
     entries: body.entries,
+  };
+}
+
+/**
+ * Reads a snapshot that is whole, without making values of its records; `undefined`: it is not, or it is not written as this release does it,
+ * and is to be read with more patience.
+ */
+function readWhole(bytes: Buffer, content: number, { header, checksum: first, end }: FoundHeader): FoundSnapshot | undefined {
+  const blocks: RecordBlock[] = [];
+  let records = 0;
+  let newest = 0;
+  let chain = first;
+  let at = end;
+  for (;;) {
+    const newline = bytes.indexOf(NEWLINE, at);
+    const lineEnd = newline === -1 || newline > content ? content : newline;
+    if (bytes[at] !== OPENING_BRACKET) {
+      const isEnded = bytes.toString('latin1', at, lineEnd) === `],"lines":${blocks.length},"end":"${chain}"}` && lineEnd + 1 >= content;
+      return isEnded && records === header.records ? wholeSnapshot(header, blocks) : undefined;
+    }
+    const sealed = bytes[lineEnd - 1] === COMMA ? lineEnd - 1 : lineEnd;
+    const start = at + LINE_OPENING + String(blocks.length + 1).length;
+    const isInPlace = bytes.toString('latin1', at + LINE_OPENING, start + 2) === `${blocks.length + 1},[`;
+    if (!isInPlace || bytes.toString('latin1', sealed - 2, sealed) !== ']]') return undefined;
+    const sum = checksum(bytes.subarray(at + LINE_OPENING, sealed));
+    if (bytes.toString('latin1', at, at + LINE_OPENING) !== `["${sum}",`) return undefined;
+    const block = RecordBlock.ofLine(bytes.subarray(start + 2, sealed - 2));
+    if (block === undefined || block.count > PLACES_PER_CHUNK || block.first <= newest) return undefined;
+    blocks.push(block);
+    records += block.count;
+    newest = block.last;
+    chain = checksum(chain + sum);
+    at = lineEnd + 1;
+  }
+}
+
+function wholeSnapshot(header: SnapshotHeader, blocks: readonly RecordBlock[]): FoundSnapshot {
+  let entries: LogEntry[] | undefined;
+  return {
+    header,
+    isComplete: true,
+    isNewer: false,
+    isOurs: true,
+    isBlank: false,
+    blocks,
+    get entries() {
+      entries ??= blocks.flatMap((block) => block.entries());
+      return entries;
+    },
   };
 }
 

@@ -233,7 +233,7 @@ export class FileStore {
     let isSynced = false;
     for (const waiting of group) {
       const { checks, puts, deletes, durability } = waiting.commit;
-      const conflicts = checks.flatMap(({ key, revision }) => this.#conflict(overlay.get(key) ?? this.#log.get(key), key, revision));
+      const conflicts = checks.flatMap(({ key, revision }) => this.#conflict(overlay.get(key), key, revision));
       if (conflicts.length > 0) {
         judged.push({ waiting, result: { ok: false, conflicts } });
         continue;
@@ -250,10 +250,12 @@ export class FileStore {
     return { judged, entries, lines, isSynced };
   }
 
-  #conflict(entry: LogEntry | undefined, key: string, revision: number): Conflict[] {
-    const standing = entry?.text === undefined ? undefined : entry;
-    if ((standing?.revision ?? 0) === revision) return [];
-    return [standing === undefined ? { key } : { key, record: toRecord(standing) }];
+  /** `pending`: what the commits before it in its group make of the key. */
+  #conflict(pending: LogEntry | undefined, key: string, revision: number): Conflict[] {
+    const pendingRevision = pending?.text === undefined ? 0 : pending.revision;
+    if ((pending === undefined ? this.#log.revisionOf(key) : pendingRevision) === revision) return [];
+    const standing = pending ?? this.#log.get(key);
+    return [standing?.text === undefined ? { key } : { key, record: toRecord(standing) }];
   }
 
   #refuse(judged: readonly Judged[], error: unknown): void {

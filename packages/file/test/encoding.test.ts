@@ -19,7 +19,7 @@ const header: SnapshotHeader = { store: 's', generation: 3, revision: 9, forgott
 
 function snapshotText(chunks: readonly (readonly LogEntry[])[], about: SnapshotHeader = header): string {
   const text = new SnapshotText(about);
-  return [text.first(), ...chunks.map((chunk) => text.chunk(chunk)), text.last()].join('');
+  return [text.first(), ...chunks.map((chunk) => text.chunk(chunk).toString()), text.last()].join('');
 }
 
 describe('file: the text of snapshots', () => {

@@ -1,0 +1,264 @@
+/**
+ * Records that are packed together, as bytes: `["key",revision,at,value]` after another with commas between, just as they stand in a line of a
+ * snapshot. Once nothing is likely to be asked of them any more, they are deflated.
+ *
+ * **Invariants:**
+ * - The records are in the order of revisions; their number and their bytes never change.
+ * - A deletion has no bytes.
+ * - The bytes are there in one of the two forms, as they are or deflated.
+ */
+import { deflateRaw, inflateRawSync } from 'node:zlib';
+import type { LogEntry } from './record-log.js';
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const ZERO = 0x30;
+const NINE = 0x39;
+const OPENING_BRACKET = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSING_BRACKET = 0x5d;
+const OPENING_BRACE = 0x7b;
+const CLOSING_BRACE = 0x7d;
+const ASCII_LAST = 0x7f;
+
+/** The fastest: records are much alike, so more effort gains little. */
+const DEFLATE = { level: 1 } as const;
+
+/** Gives a key a slot: by its bytes where they spell it, else as text. */
+export interface KeyVisitor {
+  bytes(bytes: Uint8Array, start: number, end: number): number;
+  text(key: string): number;
+}
+
+/** See the file's comment. */
+export class RecordBlock {
+  readonly count: number;
+  readonly revisions: Float64Array;
+  /** Of each record the slot of its key. */
+  readonly slots: Int32Array;
+  /** Where each record ends. */
+  readonly #ends: Uint32Array;
+  /** Of each record where its key begins and ends, until the keys have slots; the end is negative where the bytes do not spell it. */
+  #keyPlaces: Int32Array | undefined;
+  #bytes: Buffer | undefined;
+  #deflated: Buffer | undefined;
+
+  private constructor(parts: { bytes: Buffer; ends: Uint32Array; revisions: Float64Array; slots: Int32Array }) {
+    this.count = parts.ends.length;
+    this.revisions = parts.revisions;
+    this.slots = parts.slots;
+    this.#ends = parts.ends;
+    this.#bytes = parts.bytes;
+  }
+
+  /** Packs entries whose keys have these slots. */
+  static pack(entries: readonly LogEntry[], slots: readonly number[]): RecordBlock {
+    const ends = new Uint32Array(entries.length);
+    const revisions = new Float64Array(entries.length);
+    const texts: string[] = [];
+    let end = 0;
+    for (const [index, entry] of entries.entries()) {
+      revisions[index] = entry.revision;
+      if (entry.text !== undefined) {
+        const text = encodeRecord(entry);
+        end += (texts.length > 0 ? 1 : 0) + Buffer.byteLength(text);
+        texts.push(text);
+      }
+      ends[index] = end;
+    }
+    return new RecordBlock({ bytes: Buffer.from(texts.join(',')), ends, revisions, slots: Int32Array.from(slots) });
+  }
+
+  /**
+   * Takes the records between the brackets of a line, whose checksum held; their keys have no slots yet. `undefined`: they are not written as
+   * this release does it, though they may be sound.
+   */
+  static ofLine(bytes: Buffer): RecordBlock | undefined {
+    const scan = new RecordScan(bytes);
+    while (scan.next());
+    if (!scan.isAtEnd) return undefined;
+    const { ends, revisions } = scan;
+    const block = new RecordBlock({
+      bytes,
+      ends: Uint32Array.from(ends),
+      revisions: Float64Array.from(revisions),
+      slots: new Int32Array(ends.length),
+    });
+    block.#keyPlaces = Int32Array.from(scan.keyPlaces);
+    return block;
+  }
+
+  /** Gives the keys of a line slots. */
+  placeKeys(keys: KeyVisitor): void {
+    const places = this.#keyPlaces;
+    if (places === undefined) return;
+    const bytes = this.bytes();
+    for (let index = 0; index < this.count; index++) {
+      const [start, end] = [places[2 * index] as number, places[2 * index + 1] as number];
+      this.slots[index] = end > 0 ? keys.bytes(bytes, start, end) : keys.text(keyText(bytes, start, -end));
+    }
+    this.#keyPlaces = undefined;
+  }
+
+  /** The records of a line whose keys have no slots yet. */
+  entries(): LogEntry[] {
+    const places = this.#keyPlaces ?? new Int32Array();
+    const bytes = this.bytes();
+    return Array.from(this.revisions, (_, index) =>
+      this.entryAt(index, keyText(bytes, places[2 * index] as number, Math.abs(places[2 * index + 1] as number)), bytes),
+    );
+  }
+
+  get first(): number {
+    return this.revisions[0] ?? 0;
+  }
+
+  get last(): number {
+    return this.revisions[this.count - 1] ?? 0;
+  }
+
+  /** All bytes, of all records; not to be kept. */
+  bytes(): Buffer {
+    return this.#bytes ?? inflateRawSync(this.#deflated as Buffer);
+  }
+
+  /** True if one of the records is a deletion. */
+  get hasDeletions(): boolean {
+    for (let index = 0; index < this.count; index++) if (this.isDeletion(index)) return true;
+    return false;
+  }
+
+  isDeletion(index: number): boolean {
+    return this.#ends[index] === this.#endBefore(index);
+  }
+
+  /** One record, whose key is known; `bytes`: those of the block. */
+  entryAt(index: number, key: string, bytes: Buffer): LogEntry {
+    const revision = this.revisions[index] as number;
+    if (this.isDeletion(index)) return { key, revision, at: 0, text: undefined };
+    const before = this.#endBefore(index);
+    const text = bytes.toString('utf8', before === 0 ? 0 : before + 1, this.#ends[index]);
+    const atStart = 3 + JSON.stringify(key).length + String(revision).length;
+    const atEnd = text.indexOf(',', atStart);
+    return { key, revision, at: Number(text.slice(atStart, atEnd)), text: text.slice(atEnd + 1, -1) };
+  }
+
+  get isDeflated(): boolean {
+    return this.#bytes === undefined;
+  }
+
+  /** Deflates the bytes, on another thread. Never rejects: they stay as they are then. */
+  deflate(): Promise<void> {
+    const bytes = this.#bytes;
+    if (bytes === undefined) return Promise.resolve();
+    return new Promise((resolve) => {
+      deflateRaw(bytes, DEFLATE, (error, deflated) => {
+        if (error === null) {
+          // A copy: what comes back has room that is not used.
+          this.#deflated = Buffer.from(deflated);
+          this.#bytes = undefined;
+        }
+        resolve();
+      });
+    });
+  }
+
+  #endBefore(index: number): number {
+    return index === 0 ? 0 : (this.#ends[index - 1] as number);
+  }
+}
+
+/** A record as it stands in a line. */
+export function encodeRecord({ key, revision, at, text }: LogEntry): string {
+  return `[${JSON.stringify(key)},${revision},${at},${text}]`;
+}
+
+function keyText(bytes: Buffer, start: number, end: number): string {
+  return JSON.parse(bytes.toString('utf8', start - 1, end + 1)) as string;
+}
+
+/** Finds the records in the bytes of a line, without making values of them. */
+class RecordScan {
+  readonly ends: number[] = [];
+  readonly revisions: number[] = [];
+  /** As in {@link RecordBlock}. */
+  readonly keyPlaces: number[] = [];
+  isAtEnd = false;
+  readonly #bytes: Uint8Array;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.isAtEnd = bytes.length === 0;
+  }
+
+  /** Goes to the next record; false: there is none, or it is not written as expected. */
+  next(): boolean {
+    const bytes = this.#bytes;
+    if (this.isAtEnd) return false;
+    if (this.ends.length > 0 && bytes[this.#at++] !== COMMA) return false;
+    if (bytes[this.#at++] !== OPENING_BRACKET || bytes[this.#at++] !== QUOTE) return false;
+    if (!this.#readKey() || bytes[this.#at++] !== COMMA) return false;
+    const revision = this.#readNumber();
+    if (bytes[this.#at++] !== COMMA) return false;
+    this.#readNumber();
+    if (bytes[this.#at++] !== COMMA || !this.#skipValue()) return false;
+    this.revisions.push(revision);
+    this.ends.push(this.#at);
+    this.isAtEnd = this.#at === bytes.length;
+    return true;
+  }
+
+  #readKey(): boolean {
+    const bytes = this.#bytes;
+    const start = this.#at;
+    let isPlain = true;
+    for (; this.#at < bytes.length; this.#at++) {
+      const byte = bytes[this.#at] as number;
+      if (byte === QUOTE) {
+        this.keyPlaces.push(start, isPlain ? this.#at : -this.#at);
+        this.#at++;
+        return true;
+      }
+      if (byte > ASCII_LAST) isPlain = false;
+      if (byte === BACKSLASH) {
+        isPlain = false;
+        this.#at++;
+      }
+    }
+    return false;
+  }
+
+  #readNumber(): number {
+    const bytes = this.#bytes;
+    let value = 0;
+    for (; this.#at < bytes.length; this.#at++) {
+      const byte = bytes[this.#at] as number;
+      if (byte < ZERO || byte > NINE) break;
+      value = value * 10 + byte - ZERO;
+    }
+    return value;
+  }
+
+  /** To behind the bracket that ends the record. */
+  #skipValue(): boolean {
+    const bytes = this.#bytes;
+    const { length } = bytes;
+    let depth = 0;
+    for (let at = this.#at; at < length; at++) {
+      const byte = bytes[at];
+      if (byte === QUOTE) {
+        for (at++; bytes[at] !== QUOTE; at++) {
+          if (at >= length) return false;
+          if (bytes[at] === BACKSLASH) at++;
+        }
+      } else if (byte === OPENING_BRACKET || byte === OPENING_BRACE) depth++;
+      else if (byte === CLOSING_BRACE) depth--;
+      else if (byte === CLOSING_BRACKET && depth-- === 0) {
+        this.#at = at + 1;
+        return true;
+      }
+    }
+    return false;
+  }
+}
