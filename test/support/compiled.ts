@@ -3,14 +3,26 @@
  * are killed two hundred times can't wait for ts-node each time. Nothing has to be built by hand; `dist` is neither read nor written.
  *
  * `packages/<name>/src/*.ts` becomes `packages/<name>/dist/*.js` there, and a package resolves to it as it would once published;
- * the TypeScript of `test`, `packages/<name>/test` and `examples` becomes JavaScript at the same place.
+ * the TypeScript of `test`, `packages/<name>/test` and `examples` becomes JavaScript at the same place. The tests run there too: `src`
+ * leads to `dist`, what else stands beside them is copied, and to a process of such a workspace that workspace is the compiled one.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import ts from 'typescript';
 
 /** The root of the checkout. */
 export const WORKSPACE = fileURLToPath(new URL('../..', import.meta.url));
@@ -20,11 +32,14 @@ export interface CompiledPackages {
   readonly root: string;
 }
 
+/** The JavaScript of a TypeScript source. Errors: `SyntaxError`. */
+export type Transpile = (source: string, fileName: string) => string;
+
 let compiled: Promise<CompiledPackages> | undefined;
 
 /** The compiled workspace of this process; made by the first call, removed when the process exits. */
 export function compiledPackages(): Promise<CompiledPackages> {
-  compiled ??= Promise.resolve().then(compile);
+  compiled ??= compile();
   return compiled;
 }
 
@@ -49,7 +64,21 @@ export async function spawnCompiled(
   return spawn(command, rest, others);
 }
 
-function compile(): CompiledPackages {
+/** Loads the compiler, which takes a while, and only where it is needed. */
+export async function loadTranspiler(): Promise<Transpile> {
+  const { default: ts } = await import('typescript');
+  const compilerOptions = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true };
+  return (source, fileName) => {
+    const { outputText, diagnostics = [] } = ts.transpileModule(source, { fileName, compilerOptions, reportDiagnostics: true });
+    const [wrong] = diagnostics;
+    if (wrong !== undefined) throw new SyntaxError(`${fileName}: ${ts.flattenDiagnosticMessageText(wrong.messageText, ' ')}`);
+    return outputText;
+  };
+}
+
+async function compile(): Promise<CompiledPackages> {
+  if (import.meta.url.endsWith('.js')) return { root: WORKSPACE };
+  const transpile = await loadTranspiler();
   const root = mkdtempSync(join(tmpdir(), 'loopstate-compiled-'));
   process.once('exit', () => rmSync(root, { recursive: true, force: true }));
   copyIfPresent('package.json', root);
@@ -58,11 +87,12 @@ function compile(): CompiledPackages {
     const folder = join('packages', name);
     if (!existsSync(join(WORKSPACE, folder, 'package.json'))) continue;
     for (const part of ['package.json', 'bin', 'node_modules']) copyIfPresent(join(folder, part), root);
-    transpileFolder(join(folder, 'src'), join(root, folder, 'dist'));
-    transpileFolder(join(folder, 'test'), join(root, folder, 'test'));
+    compileFolder(join(folder, 'src'), join(root, folder, 'dist'), transpile);
+    compileFolder(join(folder, 'test'), join(root, folder, 'test'), transpile);
+    symlinkSync('dist', join(root, folder, 'src'), 'dir');
   }
-  transpileFolder('test', join(root, 'test'));
-  transpileFolder('examples', join(root, 'examples'));
+  compileFolder('test', join(root, 'test'), transpile);
+  compileFolder('examples', join(root, 'examples'), transpile);
   return { root };
 }
 
@@ -80,18 +110,15 @@ function copyIfPresent(path: string, root: string): void {
   if (existsSync(join(WORKSPACE, path))) cpSync(join(WORKSPACE, path), join(root, path), { recursive: true, verbatimSymlinks: true });
 }
 
-function transpileFolder(folder: string, target: string): void {
+function compileFolder(folder: string, target: string, transpile: Transpile): void {
   const from = join(WORKSPACE, folder);
   if (!existsSync(from)) return;
   for (const path of readdirSync(from, { recursive: true, encoding: 'utf8' })) {
-    if (!path.endsWith('.ts') || path.endsWith('.d.ts')) continue;
-    const { outputText } = ts.transpileModule(readFileSync(join(from, path), 'utf8'), {
-      fileName: path,
-      compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
-    });
+    if (path.endsWith('.d.ts') || !statSync(join(from, path)).isFile()) continue;
     const file = join(target, toJavaScript(path));
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, outputText);
+    if (path.endsWith('.ts')) writeFileSync(file, transpile(readFileSync(join(from, path), 'utf8'), path));
+    else copyFileSync(join(from, path), file);
   }
 }
 
