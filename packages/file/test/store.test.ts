@@ -106,6 +106,23 @@ describe('file: an open store', () => {
     });
   });
 
+  it('flat-cost: a store that grows is written anew when it has doubled, however much is committed until then', async () => {
+    const disk = new ModelledDisk();
+    let snapshots = 0;
+    disk.fault = ({ name, path }) => void (name === 'rename' && path === disk.statePath && snapshots++);
+    const backend = await openFileBackend(disk.statePath, { disk, lock: noLock, compactAtBytes: 1_000 });
+    let items = 0;
+    for (let limit = 100; limit <= 3_200; limit *= 2) {
+      const before = snapshots;
+      for (; items < limit; items += 10) {
+        const keys = Array.from({ length: 10 }, (_, at) => `item/${items + at}`);
+        await Promise.all(keys.map((key) => backend.commit({ puts: [{ key, value: 'done' }] })));
+      }
+      if (limit > 100) expect(snapshots - before, `snapshots on the way to ${limit} items`).to.be.within(1, 3);
+    }
+    await backend.close();
+  });
+
   for (const [name, spoil] of Object.entries<(path: string) => void>({
     overwritten: (path) => fs.writeFileSync(path, '{"completed":[]}'),
     truncated: (path) => fs.truncateSync(path, 10),

@@ -1,0 +1,131 @@
+/**
+ * Proves what a start makes of what the process before left: killed at any disk call, with its last write cut short, or with a line
+ * of its journal damaged. On a modelled disk.
+ */
+import { prove } from '@loopstate/conformance';
+import { isLoopStateError, type StateChange } from '@loopstate/core';
+import { expect } from 'chai';
+import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
+import { type CrashPoint, forgetOpenStores, ModelledDisk, noLock } from './modelled-disk.js';
+
+const JOURNAL = /\.\d+\.journal$/;
+
+function open(disk: ModelledDisk): Promise<FileBackend> {
+  forgetOpenStores();
+  return openFileBackend(disk.statePath, { disk, lock: noLock, compactAtBytes: 300, journalSpaceBytes: 200 });
+}
+
+async function codeOf(opening: Promise<unknown>): Promise<string> {
+  try {
+    await opening;
+  } catch (error) {
+    if (isLoopStateError(error)) return error.code;
+    throw error;
+  }
+  return 'opened';
+}
+
+async function commitSome(backend: FileBackend): Promise<void> {
+  for (let round = 0; round < 12; round++) await backend.commit({ puts: [{ key: `item/${round % 5}`, value: { round } }] });
+}
+
+/** Three commits in one journal, of a process that was killed, with what `change` makes of that journal. */
+async function openChanged(change: (journal: Buffer) => Buffer): Promise<FileBackend> {
+  const disk = new ModelledDisk();
+  const backend = await openFileBackend(disk.statePath, { disk, lock: noLock });
+  for (const key of ['a', 'b', 'c']) await backend.commit({ puts: [{ key, value: key }] });
+  const files = disk.files();
+  for (const [name, bytes] of files) if (JOURNAL.test(name) && bytes.includes('["c","c"]')) files.set(name, change(Buffer.from(bytes)));
+  return await open(ModelledDisk.holding(files));
+}
+
+/** What a power cut leaves at the least. */
+function leastOf(point: CrashPoint): Map<string, Buffer> {
+  return new Map([...point.names].map(([name, inode]) => [name, point.inodes.get(inode)!.durable]));
+}
+
+async function contents(backend: FileBackend): Promise<StateChange[]> {
+  const changes: StateChange[] = [];
+  for await (const change of backend.changes(0)) changes.push(change);
+  return changes;
+}
+
+const valuesOf = async (backend: FileBackend) => (await backend.read(['a', 'b', 'c'])).map((record) => record?.value);
+const reportOf = ({ recovery }: FileBackend) => recovery.map(({ code, severity, keptAs }) => [code, severity, keptAs !== undefined]);
+
+describe('file: restarts', () => {
+  it('always-starts: what a process left that was killed at any disk call is in the way of no start, and of no compaction', async () => {
+    const disk = new ModelledDisk();
+    const moments: Map<string, Buffer>[] = [];
+    disk.fault = () => {
+      moments.push(disk.files());
+      return undefined;
+    };
+    const backend = await open(disk);
+    await commitSome(backend);
+    await backend.close();
+    for (const [call, files] of moments.entries()) {
+      const left = ModelledDisk.holding(files);
+      const opening = open(left);
+      expect(await codeOf(opening), `call ${call}`).to.equal('opened');
+      const next = await opening;
+      await commitSome(next);
+      await next.close();
+      expect(reportOf(next), `call ${call}`).to.deep.equal([]);
+    }
+    prove({ test: 'S7 leftovers of kills', backend: 'file', counts: { cases: moments.length }, least: { cases: 100 } });
+  });
+
+  it('commit/acked-survives: what a start after a kill shows is there after a power cut, though only written before', async () => {
+    const disk = new ModelledDisk();
+    disk.isRecording = true;
+    const killed = await openFileBackend(disk.statePath, { disk, lock: noLock });
+    for (const key of ['a', 'b', 'c']) await killed.commit({ puts: [{ key, value: key }], durability: 'written' });
+    const cut = () => open(ModelledDisk.holding(leastOf(disk.crashPoints.at(-1)!)));
+    expect(await valuesOf(await cut()), 'without a start in between').to.deep.equal([undefined, undefined, undefined]);
+    expect(await valuesOf(await open(disk))).to.deep.equal(['a', 'b', 'c']);
+    expect(await valuesOf(await cut())).to.deep.equal(['a', 'b', 'c']);
+  });
+
+  it('commit/acked-survives: what was only written is durable before there is a newer journal', async () => {
+    const disk = new ModelledDisk();
+    disk.isRecording = true;
+    const backend = await open(disk);
+    for (let round = 0; round < 12; round++)
+      await backend.commit({ puts: [{ key: `item/${round}`, value: { round } }], durability: 'written' });
+    const journalsOf = ({ names }: CrashPoint) => [...names.keys()].filter((name) => JOURNAL.test(name)).length;
+    const begun = disk.crashPoints.find((point) => journalsOf(point) === 2)!;
+    const reopened = await open(ModelledDisk.holding(leastOf(begun)));
+    expect(reportOf(reopened)).to.deep.equal([]);
+    expect((await reopened.read(['item/0']))[0]?.value).to.deep.equal({ round: 0 });
+  });
+
+  it('always-starts: without its state file, with half of it or with a wrong byte in it, a store has all', async () => {
+    const disk = new ModelledDisk();
+    await commitSome(await open(disk));
+    const whole = disk.files().get('state.json')!;
+    const expected = await contents(await open(ModelledDisk.holding(disk.files())));
+    const flipped = Buffer.from(whole);
+    flipped[whole.indexOf('"item/') + 1]! ^= 1;
+    for (const left of [undefined, whole.subarray(0, whole.length / 2), flipped]) {
+      const files = disk.files();
+      if (left === undefined) files.delete('state.json');
+      else files.set('state.json', left);
+      const backend = await open(ModelledDisk.holding(files));
+      expect(await contents(backend), `${left}`).to.deep.equal(expected);
+      expect(backend.recovery.map(({ severity }) => severity)).to.deep.equal(['warning']);
+    }
+  });
+
+  it('always-starts: a journal whose last line was cut short is mentioned, and no loss', async () => {
+    const backend = await openChanged((journal) => journal.subarray(0, journal.indexOf('["c","c"]') + 3));
+    expect(reportOf(backend)).to.deep.equal([['torn-tail', 'info', false]]);
+    expect(await valuesOf(backend)).to.deep.equal(['a', 'b', undefined]);
+  });
+
+  it('always-starts: a journal that is damaged before its last line is a loss, is put aside, and keeps every line after', async () => {
+    const backend = await openChanged((journal) => journal.fill('#', journal.indexOf('["b","b"]'), journal.indexOf('["b","b"]') + 3));
+    expect(reportOf(backend)).to.deep.equal([['journal-damaged', 'loss', true]]);
+    expect(await valuesOf(backend)).to.deep.equal(['a', undefined, 'c']);
+  });
+});
