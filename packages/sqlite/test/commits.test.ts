@@ -147,6 +147,24 @@ describe('sqlite: commits', () => {
       for (const [left, right] of await Promise.all(reads)) expect(left === undefined).to.equal(right === undefined);
     }));
 
+  it('commit/all-or-nothing: a read sees nothing of a group that is rolled back in the end', () =>
+    withDatabase(async ({ commit, fail, database }) => {
+      await commit(putting('taken'));
+      fail('COMMIT', 'SQLITE_IOERR');
+      let isOver = false;
+      // A check that fails sends the group into a transaction.
+      const group = Promise.allSettled([commit(putting('a', 0)), commit(putting('taken', 0))]).finally(() => {
+        isOver = true;
+      });
+      const reads: Promise<(StateRecord | undefined)[]>[] = [];
+      while (!isOver) {
+        reads.push(database.read(['a']));
+        await new Promise(setImmediate);
+      }
+      expect((await group).map(({ status }) => status)).to.deep.equal(['rejected', 'rejected']);
+      for (const records of await Promise.all(reads)) expect(records).to.deep.equal([undefined]);
+    }));
+
   const failures: Record<string, { start: string; code: string; late?: boolean; refused?: boolean; expected: string }> = {
     'a full disk': { start: 'INSERT', code: 'SQLITE_FULL', expected: 'LOOPSTATE_UNAVAILABLE' },
     'a file that may not be written': { start: 'INSERT', code: 'SQLITE_READONLY', expected: 'LOOPSTATE_UNAVAILABLE' },

@@ -219,6 +219,23 @@ describe('sqlite: damage', () => {
       expect(fs.existsSync(`${path}.backup`)).to.equal(true);
     }));
 
+  it('always-starts: a copy is not replaced by one of a database that was damaged while it was open', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      const before = await makeStore(path);
+      const copy = fs.readFileSync(`${path}.backup`);
+      const store = await openSqliteBackend(path);
+      await put(store, { last: 1 });
+      await withCopy['has a flipped byte in a value']!.damage(path);
+      await store.close();
+      expect(findingsOf(store)).to.deep.equal(['backup-failed']);
+      expect(fs.readFileSync(`${path}.backup`).equals(copy), 'the copy is the one from before').to.equal(true);
+      const repaired = await openSqliteBackend(path);
+      expect(findingsOf(repaired)).to.deep.equal(['database-damaged', 'started-from-backup']);
+      expect(await countSound(repaired)).to.equal(COUNT);
+      await expectGoesOn(repaired, path, before);
+    }));
+
   it('a database that is removed while it is open refuses to go on, and nothing is lost', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');

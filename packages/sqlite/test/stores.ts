@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isLoopStateError, type StateBackend, type StateRecord } from '@loopstate/core';
-import { expect } from 'chai';
+import { AssertionError, expect } from 'chai';
 import { openSqliteBackend, type SqliteBackendOptions } from '../src/open-sqlite-backend.js';
 
 /** Runs with a new directory, and removes it however that ends. */
@@ -34,7 +34,7 @@ export async function codeOf(promise: Promise<unknown>): Promise<string> {
   } catch (error) {
     return (error as { code?: string }).code ?? String(error);
   }
-  throw new Error('The call was expected to reject, and resolved.');
+  throw new AssertionError('The call was expected to reject, and resolved.');
 }
 
 /** The name and the bytes of everything in a directory. */
