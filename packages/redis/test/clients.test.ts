@@ -83,7 +83,7 @@ describe('redis: replicas', () => {
 
   it('wait=1: acknowledged when the replica has it; unknown without; written commits do not wait', async () => {
     const master = await startRedis([...DURABLE, '--repl-diskless-sync-delay', '0']);
-    const url = `redis://127.0.0.1:${master.port}?job=j&wait=1&commandTimeoutMs=600`;
+    const url = `redis://127.0.0.1:${master.port}?job=j&wait=1&commandTimeoutMs=1000`;
     expect(await codeOf(openHere(`${url}&connectTimeoutMs=200`)), 'no replica').to.equal('LOOPSTATE_UNAVAILABLE');
     const replica = await startRedis([...DURABLE, '--replicaof', '127.0.0.1', `${master.port}`]);
     await until(async () => (await infoOf(master.port, 'connected_slaves')) === '1', 'the replica to connect');
