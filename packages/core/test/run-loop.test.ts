@@ -499,6 +499,24 @@ describe('runLoop and a store that fails', () => {
     expect(events).to.include('unavailable').and.include('available');
   });
 
+  it('one-item: nothing begins while an outcome cannot be recorded, though claims succeed', async () => {
+    const { backend, run } = await loop();
+    backend.concerns = ({ puts = [] }) =>
+      puts.some(({ key, value }) => key === 'item/0' && (value as { status: string }).status === 'completed');
+    backend.faults.push('away', 'away');
+    const found: unknown[] = [];
+    const { result } = await run({
+      items: numbered(6),
+      concurrency: 2,
+      work: async (item) => {
+        const [record] = await backend.read(['item/0']);
+        if (Number(item) > 1) found.push((record?.value as { status: string } | undefined)?.status);
+      },
+    });
+    expect(found).to.deep.equal(['completed', 'completed', 'completed', 'completed']);
+    expect(result.counts).to.include({ completed: 6, unrecorded: 0 });
+  });
+
   it('gives up after giveUpAfterMs, and says how many outcomes it could not record', async () => {
     const { backend, run } = await loop();
     const { result } = await run({ items: numbered(3), giveUpAfterMs: 300, work: () => takeAway(backend) });

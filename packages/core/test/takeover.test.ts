@@ -36,6 +36,27 @@ describe('Takeover', () => {
     expect(await a.state.end('x', { status: 'success' })).to.equal('completed');
   });
 
+  it('fenced: takes nobody over whose heartbeat comes between the judgement and the takeover', async () => {
+    const { world, open } = fleet();
+    const a = await open(world.process('host-a'));
+    const b = await open(world.process('host-b'));
+    await a.state.begin('x');
+    await b.state.begin('own');
+    a.process.isPaused = true;
+    let beats = 0;
+    // Called before the commit goes to the store.
+    b.backend.concerns = ({ deletes = [] }) => {
+      if (!deletes.includes(`run/${a.state.runId}`)) return true;
+      void a.backend.commit({ puts: [{ key: `beat/${a.state.runId}`, value: { by: `${a.state.runId}.beat-${++beats}` } }] });
+      return true;
+    };
+    await world.advance(4 * LEASE_MS);
+    expect(beats).to.be.greaterThan(0);
+    expect(await b.state.claim('x')).to.equal(undefined);
+    expect(b.events).to.deep.equal([]);
+    expect(await a.state.end('x', { status: 'success' })).to.equal('completed');
+  });
+
   it('starts the count anew after a gap in its own reading', async () => {
     const { world, open } = fleet();
     const a = await open(world.process('host-a'));

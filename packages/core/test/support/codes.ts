@@ -1,3 +1,5 @@
+import { AssertionError } from 'chai';
+
 /** The code of the error that a promise rejects with; a promise that resolves fails the test. */
 export async function codeOf(promise: Promise<unknown>): Promise<string> {
   try {
@@ -5,5 +7,5 @@ export async function codeOf(promise: Promise<unknown>): Promise<string> {
   } catch (error) {
     return (error as { code?: string }).code ?? String(error);
   }
-  throw new Error('The call was expected to reject, and resolved.');
+  throw new AssertionError('The call was expected to reject, and resolved.');
 }
