@@ -208,8 +208,8 @@ export const fileDefects: readonly Defect[] = [
     name: 'judges the commits of a group as if none of them came first',
     breaks: 'commit/check-now',
     file: 'packages/file/src/store.ts',
-    find: 'overlay.get(key) ?? this.#log.get(key)',
-    replace: 'this.#log.get(key)',
+    find: 'this.#conflict(overlay.get(key), key, revision)',
+    replace: 'this.#conflict(undefined, key, revision)',
     caughtBy: { files: ['test/matrix.test.ts'], grep: '^file: .*commit/check-now' },
   },
   {
