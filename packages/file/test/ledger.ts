@@ -1,20 +1,27 @@
 /**
  * What a run tried and what was acknowledged to it, and the judgement of a store against that: every acknowledged commit is
- * there, nothing is there that was never tried, and no commit is there in part.
+ * there under the revision that was given, nothing is there that was never tried, and no commit is there in part.
  */
 import type { Commit, CommitResult, Json, StateBackend } from '@loopstate/core';
 
 interface Attempt {
-  readonly puts: ReadonlyMap<string, Json>;
-  readonly deletes: readonly string[];
+  readonly place: number;
+  /** What each key became: a value as JSON; `undefined`: deleted. */
+  readonly writes: ReadonlyMap<string, string | undefined>;
   /** When it was acknowledged, by the caller's count; `undefined` if it was not, or not yet. */
   ackedAt?: number;
   revision?: number;
 }
 
+interface Present {
+  readonly text: string;
+  readonly revision: number;
+}
+
 /** A history of commits, each marked by a value that no other commit writes. */
 export class Ledger {
   readonly #attempts: Attempt[] = [];
+  readonly #byKey = new Map<string, Attempt[]>();
   /** Resolved with less than a sync: promised only once a later synced commit is. */
   #written: (() => void)[] = [];
   #marks = 0;
@@ -24,10 +31,14 @@ export class Ledger {
     return { mark: ++this.#marks };
   }
 
+  /** How many commits were acknowledged. */
+  get acknowledged(): number {
+    return this.#attempts.filter(({ ackedAt }) => ackedAt !== undefined).length;
+  }
+
   /** Commits and keeps the books; `clock` gives the moment of acknowledgement. */
   async commit(backend: StateBackend, commit: Commit, clock: () => number): Promise<CommitResult> {
-    const attempt: Attempt = { puts: new Map(commit.puts?.map(({ key, value }) => [key, value])), deletes: commit.deletes ?? [] };
-    this.#attempts.push(attempt);
+    const attempt = this.#note(commit);
     const result = await backend.commit(commit);
     if (!result.ok) return result;
     const acknowledge = () => void Object.assign(attempt, { ackedAt: clock(), revision: result.revision });
@@ -40,7 +51,7 @@ export class Ledger {
 
   /** The largest revision that was given to a caller up to the moment `until`. */
   highestRevision(until = Number.POSITIVE_INFINITY): number {
-    return Math.max(0, ...this.#attempts.map(({ ackedAt, revision }) => (ackedAt !== undefined && ackedAt <= until ? (revision ?? 0) : 0)));
+    return Math.max(0, ...this.#attempts.map((attempt) => (wasAcked(attempt, until) ? (attempt.revision ?? 0) : 0)));
   }
 
   /**
@@ -48,41 +59,42 @@ export class Ledger {
    * in the order of their attempts, as the attempts of one caller, or of one group, are.
    */
   async judge(backend: StateBackend, until = Number.POSITIVE_INFINITY): Promise<string[]> {
-    const present = new Map<string, string>();
-    for await (const { key, record } of backend.changes(0)) present.set(key, JSON.stringify(record?.value));
+    const present = new Map<string, Present>();
+    for await (const { key, record } of backend.changes(0))
+      present.set(key, { text: JSON.stringify(record?.value), revision: record?.revision ?? 0 });
     const wrong: string[] = [];
-    for (const key of new Set([...present.keys(), ...this.#attempts.flatMap(({ puts, deletes }) => [...puts.keys(), ...deletes])])) {
-      const acceptable = this.#acceptable(key, until);
+    for (const key of present.keys()) if (!this.#byKey.has(key)) wrong.push(`${key}: never put`);
+    const shown = new Set<Attempt>();
+    const places = new Map<string, number>();
+    for (const [key, history] of this.#byKey) {
       const found = present.get(key);
-      if (!acceptable.includes(found))
-        wrong.push(`${key}: ${found ?? 'absent'}, not one of ${acceptable.map((text) => text ?? 'absent').join(' ')}`);
+      const source = history.findLast(({ writes }) => writes.get(key) === found?.text);
+      const acked = history.findLast((attempt) => wasAcked(attempt, until));
+      places.set(key, source?.place ?? -1);
+      if ((source === undefined && found !== undefined) || (source?.place ?? -1) < (acked?.place ?? -1)) {
+        wrong.push(`${key}: ${found?.text ?? 'absent'}, though ${acked?.writes.get(key) ?? 'its absence'} was acknowledged`);
+      } else if (source !== undefined && found !== undefined) {
+        shown.add(source);
+        if (source.revision !== undefined && source.revision !== found.revision)
+          wrong.push(`${key}: revision ${found.revision}, not ${source.revision}`);
+      }
     }
-    for (const attempt of this.#attempts)
-      if (this.#isPartial(attempt, present)) wrong.push(`in part: ${JSON.stringify([...attempt.puts])}`);
+    for (const { place, writes } of shown) {
+      for (const key of writes.keys()) if ((places.get(key) ?? -1) < place) wrong.push(`in part: ${JSON.stringify([...writes])}`);
+    }
     return wrong;
   }
 
-  /** What may stand under a key: what the last acknowledged commit left, or anything tried after that. */
-  #acceptable(key: string, until: number): (string | undefined)[] {
-    let acceptable: (string | undefined)[] = [undefined];
-    for (const { puts, deletes, ackedAt } of this.#attempts) {
-      if (!puts.has(key) && !deletes.includes(key)) continue;
-      const left = puts.has(key) ? JSON.stringify(puts.get(key)) : undefined;
-      if (ackedAt !== undefined && ackedAt <= until) acceptable = [left];
-      else acceptable.push(left);
-    }
-    return acceptable;
+  #note({ puts = [], deletes = [] }: Commit): Attempt {
+    const written = puts.map(({ key, value }): [string, string | undefined] => [key, JSON.stringify(value)]);
+    const deleted = deletes.map((key): [string, undefined] => [key, undefined]);
+    const attempt = { place: this.#attempts.length, writes: new Map([...written, ...deleted]) };
+    this.#attempts.push(attempt);
+    for (const key of attempt.writes.keys()) this.#byKey.set(key, [...(this.#byKey.get(key) ?? []), attempt]);
+    return attempt;
   }
+}
 
-  /** Some of its puts stand, and another has a value from before. */
-  #isPartial(attempt: Attempt, present: ReadonlyMap<string, string>): boolean {
-    const stands = [...attempt.puts].filter(([key, value]) => present.get(key) === JSON.stringify(value));
-    if (stands.length === 0 || stands.length === attempt.puts.size) return false;
-    const after = this.#attempts.slice(this.#attempts.indexOf(attempt) + 1);
-    return [...attempt.puts].some(([key, value]) => {
-      const found = present.get(key);
-      if (found === JSON.stringify(value)) return false;
-      return !after.some(({ puts, deletes }) => (found === undefined ? deletes.includes(key) : JSON.stringify(puts.get(key)) === found));
-    });
-  }
+function wasAcked({ ackedAt }: Attempt, until: number): boolean {
+  return ackedAt !== undefined && ackedAt <= until;
 }

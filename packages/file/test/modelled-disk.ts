@@ -1,21 +1,25 @@
 /**
  * A disk in memory that is weaker than real ones: unsynced writes vanish, tear or overtake each other, names persist only once
- * their directory was synced, and any call can be made to fail.
+ * their directory was synced, and any call can be made to fail. What a power cut may leave of it: `crash-states.ts`.
  *
  * **Invariants:**
  * - `#durable` and `Inode.durable` are what a power loss leaves at least; `#pending` and `Inode.pending` may survive in any part.
  * - After each change a {@link CrashPoint} is recorded if recording was asked for; its buffers are never written to again.
  */
 import { basename } from 'node:path';
-import { crc32 } from 'node:zlib';
 import type { Disk, DiskFile, FileStamp } from '../src/disk.js';
-import { endOfContent } from '../src/lines.js';
 import type { Lock } from '../src/lock.js';
 
 /** A write that may not be durable yet. */
 export interface PendingWrite {
   readonly position: number;
   readonly bytes: Buffer;
+}
+
+/** A change of one name that may not be durable yet: the inode that it leads to from now on; `undefined` removes it. */
+export interface NameChange {
+  readonly name: string;
+  readonly inode: number | undefined;
 }
 
 interface Inode {
@@ -27,23 +31,26 @@ interface Inode {
   modified: bigint;
 }
 
-/** A change of names that may not be durable yet. */
-interface NameChange {
-  readonly set?: readonly [name: string, inode: number];
-  readonly remove?: string;
-}
+/** What a crash may find of a file. */
+export type CrashedInode = Pick<Inode, 'durable' | 'pending'>;
 
 /** What a crash may find at one moment. */
 export interface CrashPoint {
   /** How many calls had been made. */
   readonly call: number;
+  /** The names that are durable. */
   readonly names: ReadonlyMap<string, number>;
   readonly nameChanges: readonly NameChange[];
-  readonly inodes: ReadonlyMap<number, { readonly durable: Buffer; readonly pending: readonly PendingWrite[] }>;
+  readonly inodes: ReadonlyMap<number, CrashedInode>;
 }
 
 /** Asked before each call: an error is thrown instead of it; a number is how many bytes a write takes. */
 export type Fault = (call: { readonly name: string; readonly path: string; readonly index: number }) => Error | number | undefined;
+
+const NOTHING: FileStamp = { kind: 'file', inode: 0n, sizeBytes: 0, modifiedNs: 0n, mode: 0o700, uid: 0, gid: 0 };
+
+/** What a bad disk does: forgets to sync data or names, or says that a write or sync of data which failed was made. */
+export type Defect = 'ignores syncs' | 'ignores syncs of names' | 'swallows errors';
 
 let disks = 0;
 
@@ -55,6 +62,12 @@ export class ModelledDisk implements Disk {
   fault: Fault | undefined;
   isRecording = false;
   calls = 0;
+  /** What becomes of data, or of names, whose sync failed: it is lost though it can still be read, or it got there all the same. */
+  failedSyncs: 'drop' | 'keep' = 'drop';
+  /** For controls: what it says that it did, and did not. */
+  defect: Defect | undefined;
+  /** Locks, and with that whether the lock's file is there, are none of its business but this. */
+  hasLockFile = false;
   #nextInode = 1;
   #clock = 1n;
   #names = new Map<string, number>();
@@ -67,11 +80,25 @@ export class ModelledDisk implements Disk {
     const disk = new ModelledDisk();
     const inodes = new Map<Buffer, number>();
     for (const [name, bytes] of files) {
-      const id = inodes.get(bytes) ?? disk.#newInode(bytes, 0o600).id;
+      const id = inodes.get(bytes) ?? disk.#newInode({ durable: bytes, pending: [] }, bytes, 0o600).id;
       inodes.set(bytes, id);
       disk.#names.set(name, id);
       disk.#durable.set(name, id);
     }
+    return disk;
+  }
+
+  /** What a process that was killed at that moment leaves to the next one: all can be read, and no more is durable than was. */
+  static killedAt(point: CrashPoint): ModelledDisk {
+    const disk = new ModelledDisk();
+    for (const [id, inode] of point.inodes) {
+      disk.#nextInode = id;
+      disk.#newInode(inode, inode.pending.reduce(overlay, inode.durable), 0o600);
+    }
+    disk.#durable = new Map(point.names);
+    disk.#pending = [...point.nameChanges];
+    disk.#names = new Map(point.names);
+    for (const change of point.nameChanges) applyName(disk.#names, change);
     return disk;
   }
 
@@ -84,12 +111,19 @@ export class ModelledDisk implements Disk {
     return new Map([...this.#names].map(([name, id]) => [name, this.#inode(id).current]));
   }
 
+  /** What a crash may find now. */
+  crashPoint(): CrashPoint {
+    const inodes = new Map([...this.#inodes].map(([id, { durable, pending }]) => [id, { durable, pending }]));
+    return { call: this.calls, names: new Map(this.#durable), nameChanges: [...this.#pending], inodes };
+  }
+
   async createFile(path: string, mode: number): Promise<DiskFile> {
     this.#call('createFile', path);
     const name = basename(path);
     if (this.#names.has(name)) throw systemError('EEXIST', path);
-    const inode = this.#newInode(Buffer.alloc(0), mode);
-    this.#change({ set: [name, inode.id] });
+    const empty = Buffer.alloc(0);
+    const inode = this.#newInode({ durable: empty, pending: [] }, empty, mode);
+    this.#change({ name, inode: inode.id });
     return this.#fileOf(inode, path);
   }
 
@@ -105,16 +139,18 @@ export class ModelledDisk implements Disk {
 
   async stamp(path: string): Promise<FileStamp | undefined> {
     this.#call('stamp', path);
-    if (path === this.root) return { ...stampOf(this.#newestDummy()), kind: 'directory' };
+    if (path === this.root) return { ...NOTHING, kind: 'directory' };
+    if (path === `${this.statePath}.lock`) return this.hasLockFile ? NOTHING : undefined;
     const id = this.#names.get(basename(path));
     return id === undefined ? undefined : stampOf(this.#inode(id));
   }
 
-  async readLink(): Promise<undefined> {
-    return undefined;
+  async readLink(path: string): Promise<undefined> {
+    this.#call('readLink', path);
   }
 
   async realPath(path: string): Promise<string> {
+    this.#call('realPath', path);
     return path;
   }
 
@@ -126,42 +162,53 @@ export class ModelledDisk implements Disk {
   async link(from: string, to: string): Promise<void> {
     this.#call('link', to);
     if (this.#names.has(basename(to))) throw systemError('EEXIST', to);
-    this.#change({ set: [basename(to), this.#at(from).id] });
+    this.#change({ name: basename(to), inode: this.#at(from).id });
   }
 
   async rename(from: string, to: string): Promise<void> {
     this.#call('rename', to);
     const inode = this.#at(from);
     if (this.#names.get(basename(to)) === inode.id) return;
-    this.#change({ set: [basename(to), inode.id], remove: basename(from) });
+    // Its two halves may get to the disk one without the other.
+    this.#change({ name: basename(to), inode: inode.id }, { name: basename(from), inode: undefined });
   }
 
   async unlink(path: string): Promise<void> {
     this.#call('unlink', path);
     this.#at(path);
-    this.#change({ remove: basename(path) });
+    this.#change({ name: basename(path), inode: undefined });
   }
 
   async makeDirectory(path: string): Promise<void> {
+    this.#call('makeDirectory', path);
     throw systemError('EEXIST', path);
   }
 
   async syncDirectory(path: string): Promise<void> {
-    this.#call('syncDirectory', path);
-    this.#durable = new Map(this.#names);
-    this.#pending = [];
-    this.#record();
+    if (this.defect === 'ignores syncs of names') return;
+    try {
+      this.#call('syncDirectory', path);
+    } catch (error) {
+      if (this.failedSyncs === 'keep') this.#syncNames();
+      this.#pending = [];
+      throw error;
+    }
+    this.#syncNames();
   }
 
-  async assertWritable(): Promise<void> {}
+  async assertWritable(path: string): Promise<void> {
+    this.#call('assertWritable', path);
+  }
 
-  async survivesPowerLoss(): Promise<boolean> {
+  async survivesPowerLoss(path: string): Promise<boolean> {
+    this.#call('survivesPowerLoss', path);
     return true;
   }
 
   #fileOf(inode: Inode, path: string): DiskFile {
     const write = (bytes: Uint8Array, position: number, name: string): number => {
-      const allowed = this.#call(name, path);
+      const allowed = this.#writeCall(name, path);
+      if (allowed === 'swallowed') return bytes.length;
       const taken = Buffer.from(bytes.subarray(0, allowed ?? bytes.length));
       inode.current = overlay(inode.current, { position, bytes: taken });
       inode.pending = [...inode.pending, { position, bytes: taken }];
@@ -169,26 +216,23 @@ export class ModelledDisk implements Disk {
       this.#record();
       return taken.length;
     };
-    const sync = (): void => {
-      inode.durable = inode.pending.reduce(overlay, inode.durable);
-      inode.pending = [];
-      this.#record();
-    };
     return {
       write: async (bytes, position) => write(bytes, position, 'write'),
       writeSynced: async (bytes, position) => {
         // Only this range is made durable, with the size: earlier unsynced writes elsewhere stay pending.
         const before = inode.pending;
         const taken = write(bytes, position, 'writeSynced');
-        this.#syncCall('writeSynced', path, inode);
+        const isMade = inode.pending !== before;
+        if (!isMade || !this.#syncCall('syncOfWrite', path, inode)) return taken;
         inode.durable = overlay(inode.durable, { position, bytes: Buffer.from(bytes.subarray(0, taken)) });
         inode.pending = before.flatMap((earlier) => outside(earlier, position, position + taken));
         this.#record();
         return taken;
       },
       sync: async () => {
-        this.#syncCall('sync', path, inode);
-        sync();
+        if (!this.#syncCall('sync', path, inode)) return;
+        syncData(inode);
+        this.#record();
       },
       adopt: async (stamp) => {
         this.#call('adopt', path);
@@ -198,18 +242,39 @@ export class ModelledDisk implements Disk {
         this.#call('stampOpen', path);
         return stampOf(inode);
       },
-      close: async () => {},
+      close: async () => {
+        this.#call('close', path);
+      },
     };
   }
 
-  /** A sync that fails drops what it was to make durable: the system reports the error once, and the data is gone. */
-  #syncCall(name: string, path: string, inode: Inode): void {
+  #writeCall(name: string, path: string): number | undefined | 'swallowed' {
     try {
-      this.#call(name === 'sync' ? 'sync' : 'syncOfWrite', path);
+      return this.#call(name, path);
     } catch (error) {
-      inode.pending = [];
+      if (this.defect === 'swallows errors') return 'swallowed';
       throw error;
     }
+  }
+
+  /** True if it is made. The system reports the error of a sync once; what the sync was to make durable is not tried again. */
+  #syncCall(name: string, path: string, inode: Inode): boolean {
+    if (this.defect === 'ignores syncs') return false;
+    try {
+      this.#call(name, path);
+      return true;
+    } catch (error) {
+      if (this.failedSyncs === 'keep') syncData(inode);
+      inode.pending = [];
+      if (this.defect === 'swallows errors') return false;
+      throw error;
+    }
+  }
+
+  #syncNames(): void {
+    for (const change of this.#pending) applyName(this.#durable, change);
+    this.#pending = [];
+    this.#record();
   }
 
   #call(name: string, path: string): number | undefined {
@@ -229,26 +294,22 @@ export class ModelledDisk implements Disk {
     return this.#inodes.get(id)!;
   }
 
-  #newestDummy(): Inode {
-    return { id: 0, durable: Buffer.alloc(0), pending: [], current: Buffer.alloc(0), mode: 0o700, modified: 0n };
-  }
-
-  #newInode(bytes: Buffer, mode: number): Inode {
-    const inode = { id: this.#nextInode++, durable: bytes, pending: [], current: bytes, mode, modified: ++this.#clock };
+  #newInode({ durable, pending }: CrashedInode, current: Buffer, mode: number): Inode {
+    const inode = { id: this.#nextInode++, durable, pending, current, mode, modified: ++this.#clock };
     this.#inodes.set(inode.id, inode);
     return inode;
   }
 
-  #change(change: NameChange): void {
-    applyName(this.#names, change);
-    this.#pending.push(change);
+  #change(...changes: readonly NameChange[]): void {
+    for (const change of changes) {
+      applyName(this.#names, change);
+      this.#pending.push(change);
+    }
     this.#record();
   }
 
   #record(): void {
-    if (!this.isRecording) return;
-    const inodes = new Map([...this.#inodes].map(([id, { durable, pending }]) => [id, { durable, pending }]));
-    this.crashPoints.push({ call: this.calls, names: new Map(this.#durable), nameChanges: [...this.#pending], inodes });
+    if (this.isRecording) this.crashPoints.push(this.crashPoint());
   }
 }
 
@@ -265,73 +326,24 @@ export function systemError(code: string, path: string): NodeJS.ErrnoException {
   return Object.assign(new Error(`${code}: modelled, '${path}'`), { code });
 }
 
-/** What may be left of a moment: every choice of names with every choice of unsynced writes. */
-export function* crashStates(point: CrashPoint): Generator<{ readonly label: string; readonly files: Map<string, Buffer> }> {
-  const seen = new Set<string>();
-  for (const [nameLabel, changes] of choices(point.nameChanges)) {
-    const names = new Map(point.names);
-    for (const change of changes) applyName(names, change);
-    for (const [dataLabel, choose] of dataChoices(point)) {
-      const contents = new Map<number, Buffer>();
-      for (const id of new Set(names.values())) {
-        const inode = point.inodes.get(id)!;
-        contents.set(id, choose(inode.pending).reduce(overlay, inode.durable));
-      }
-      const files = new Map([...names].map(([name, id]) => [name, contents.get(id)!]));
-      const key = [...files].map(([name, bytes]) => `${name}:${bytes.length}:${crc32(bytes.subarray(0, endOfContent(bytes)))}`).join('|');
-      if (seen.has(key)) continue;
-      seen.add(key);
-      yield { label: `call ${point.call}, names ${nameLabel}, data ${dataLabel}`, files };
-    }
-  }
+/** Makes a change of names. */
+export function applyName(names: Map<string, number>, { name, inode }: NameChange): void {
+  if (inode === undefined) names.delete(name);
+  else names.set(name, inode);
 }
 
-type DataChoice = (pending: readonly PendingWrite[]) => readonly PendingWrite[];
-
-/** Nothing, everything, all but one, one alone; and the last write torn at bytes of its content. */
-function* dataChoices(point: CrashPoint): Generator<[string, DataChoice]> {
-  yield ['none', () => []];
-  const longest = Math.max(0, ...[...point.inodes.values()].map(({ pending }) => pending.length));
-  if (longest === 0) return;
-  yield ['all', (pending) => pending];
-  for (let at = 0; at < longest; at++) {
-    yield [`prefix ${at}`, (pending) => pending.slice(0, at)];
-    yield [`only ${at}`, (pending) => pending.slice(at, at + 1)];
-    yield [`without ${at}`, (pending) => pending.filter((_, index) => index !== at)];
-  }
-  const last = [...point.inodes.values()].map(({ pending }) => pending.at(-1)?.bytes ?? Buffer.alloc(0));
-  const lastBytes = Math.max(0, ...last.map(endOfContent));
-  for (let cut = 1; cut < lastBytes; cut += lastBytes < 200 ? 1 : 7) {
-    yield [
-      `torn at ${cut}`,
-      (pending) =>
-        pending.map((write, index) => (index === pending.length - 1 ? { ...write, bytes: write.bytes.subarray(0, cut) } : write)),
-    ];
-  }
-}
-
-function* choices<T>(all: readonly T[]): Generator<[string, readonly T[]]> {
-  yield ['none', []];
-  if (all.length === 0) return;
-  yield ['all', all];
-  for (let at = 0; at < all.length; at++) {
-    yield [`prefix ${at}`, all.slice(0, at)];
-    yield [`only ${at}`, all.slice(at, at + 1)];
-    yield [`without ${at}`, all.filter((_, index) => index !== at)];
-  }
-}
-
-function applyName(names: Map<string, number>, { set, remove }: NameChange): void {
-  if (remove !== undefined) names.delete(remove);
-  if (set !== undefined) names.set(...set);
-}
-
-function overlay(bytes: Buffer, write: PendingWrite): Buffer {
+/** The bytes once a write was made, the gap before it filled with zeros. */
+export function overlay(bytes: Buffer, write: PendingWrite): Buffer {
   const end = write.position + write.bytes.length;
   const result = Buffer.alloc(Math.max(bytes.length, end));
   bytes.copy(result);
   write.bytes.copy(result, write.position);
   return result;
+}
+
+function syncData(inode: Inode): void {
+  inode.durable = inode.pending.reduce(overlay, inode.durable);
+  inode.pending = [];
 }
 
 /** What is left of a write once a range was written later, and is durable: an older page can't come back over a newer one. */
@@ -346,13 +358,5 @@ function outside({ position, bytes }: PendingWrite, start: number, end: number):
 }
 
 function stampOf(inode: Inode): FileStamp {
-  return {
-    kind: 'file',
-    inode: BigInt(inode.id),
-    sizeBytes: inode.current.length,
-    modifiedNs: inode.modified,
-    mode: inode.mode,
-    uid: 0,
-    gid: 0,
-  };
+  return { ...NOTHING, inode: BigInt(inode.id), sizeBytes: inode.current.length, modifiedNs: inode.modified, mode: inode.mode };
 }
