@@ -1,9 +1,10 @@
 /** Finds and reads the files of a store. */
 import { basename, dirname, join, resolve } from 'node:path';
-import { LoopStateError, UnavailableError } from '@loopstate/core';
+import { LoopStateError } from '@loopstate/core';
 import { type Disk, type FileStamp, hasCode } from './disk.js';
 import type { StoreFiles } from './found-store.js';
 import type { StoreNames } from './names.js';
+import { unavailable } from './trouble.js';
 
 const LINKS_MAX = 40;
 
@@ -44,9 +45,7 @@ export async function assertUsable(disk: Disk, names: StoreNames): Promise<void>
   try {
     await disk.assertWritable(names.directory);
   } catch (cause) {
-    throw new UnavailableError(`${names.directory} cannot be written, and a store keeps several files there: name another place.`, {
-      cause,
-    });
+    throw unavailable(cause, `${names.directory} cannot be written, where ${names.state} would keep files beside it`);
   }
 }
 

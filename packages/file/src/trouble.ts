@@ -10,6 +10,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EIO: 'The disk reports an error: look at the system log, and at the disk.',
   EMFILE: 'Too many files are open in this process: raise the limit, or open fewer.',
   ENFILE: 'Too many files are open on this machine: raise the limit, or open fewer.',
+  EINTR: 'The call was interrupted: try again.',
   ENOTDIR: 'A part of its path is a file, not a directory: name another place.',
   ENAMETOOLONG: 'Its name is too long, with what is added to it: name a shorter one.',
   ELOOP: 'Its symlinks lead in a circle: name the file itself.',
