@@ -6,6 +6,10 @@ import { crc32 } from 'node:zlib';
 
 const NEWLINE = 0x0a;
 const COMMA = 0x2c;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPENING_BRACKET = 0x5b;
+const CLOSING_BRACKET = 0x5d;
 const OPENING = /\["[0-9a-f]{8}",/g;
 const OPENING_BYTES = 12;
 /** A bad line is searched for this many lines that damage glued to it. */
@@ -78,10 +82,10 @@ function* readLine(bytes: Buffer, start: number, end: number): Generator<Stretch
   if (pending < end) yield* readGluedHead(bytes, pending, end);
 }
 
-/** What stands before a glued line: perhaps a sound line and one wrong byte in place of its newline. */
+/** What stands before a glued line, or alone: perhaps a sound line, and something else in place of its newline and of what followed. */
 function* readGluedHead(bytes: Buffer, start: number, end: number): Generator<Stretch> {
   const starts = [start, ...gluedOpenings(bytes, start, end)];
-  const ends = [...starts.slice(1).map((next) => next - 1), end - 1, end];
+  const ends = [endOfArray(bytes, start, end), ...starts.slice(1).map((next) => next - 1), end - 1, end];
   let at = start;
   for (const from of starts) {
     if (from < at) continue;
@@ -104,10 +108,26 @@ function gluedOpenings(bytes: Buffer, start: number, end: number): number[] {
   return found;
 }
 
+/** Where the JSON array that begins at `start` ends; `end` if it does not. */
+function endOfArray(bytes: Buffer, start: number, end: number): number {
+  let depth = 0;
+  let isInString = false;
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at];
+    if (isInString) {
+      if (byte === BACKSLASH) at++;
+      else if (byte === QUOTE) isInString = false;
+    } else if (byte === QUOTE) isInString = true;
+    else if (byte === OPENING_BRACKET) depth++;
+    else if (byte === CLOSING_BRACKET && --depth === 0) return at + 1;
+  }
+  return end;
+}
+
 /** The members after the checksum, if the line from `start` to `end` is sound. A comma may follow it. */
 function openLine(bytes: Buffer, start: number, end: number): unknown[] | undefined {
   const sealed = bytes[end - 1] === COMMA ? end - 1 : end;
-  if (sealed - start < OPENING_BYTES || bytes[start] !== 0x5b || bytes[start + 1] !== 0x22) return undefined;
+  if (sealed - start < OPENING_BYTES || bytes[start] !== OPENING_BRACKET || bytes[start + 1] !== QUOTE) return undefined;
   const body = bytes.subarray(start + OPENING_BYTES, sealed);
   if (bytes.toString('latin1', start + 2, start + 10) !== checksum(body)) return undefined;
   try {

@@ -103,6 +103,16 @@ describe('file: the text of journals', () => {
     }
   });
 
+  it('a sound line is kept whatever was destroyed behind it', () => {
+    const [first = '', second = '', third = '', last = ''] = lines;
+    for (const lost of [1, 2, 9, second.length]) {
+      const text = `${first}${second.slice(0, -1)}${'\0'.repeat(lost)}${third.slice(lost - 1)}${last}`;
+      expect(parseJournal(Buffer.from(text + space)).commits, `${lost} bytes lost`).to.equal(lost === 1 ? 3 : 2);
+    }
+    const snapshot = snapshotText([entries]).replace(/\n(?=\],"lines")/, '\x0b');
+    expect(parseSnapshot(Buffer.from(snapshot)).entries).to.deep.equal(entries);
+  });
+
   it('a value that looks like a line is never taken for one', () => {
     const forged = sealLine('99,0,[["stolen",1]],[]]');
     const bytes = Buffer.from(`["00000000",10,1,[["a",${forged}]],[]]\n`);

@@ -321,9 +321,13 @@ export function forgetOpenStores(): void {
   (globalThis as { [key: symbol]: Map<string, unknown> | undefined })[Symbol.for('loopstate.file.stores')]?.clear();
 }
 
-/** A system error as `node:fs` raises it. */
+/** A system error as `node:fs` raises it: without a stack, which would cost more than all the rest. */
 export function systemError(code: string, path: string): NodeJS.ErrnoException {
-  return Object.assign(new Error(`${code}: modelled, '${path}'`), { code });
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  const error = Object.assign(new Error(`${code}: modelled, '${path}'`), { code });
+  Error.stackTraceLimit = stackTraceLimit;
+  return error;
 }
 
 /** Makes a change of names. */
