@@ -6,7 +6,7 @@ import { prove } from '@loopstate/conformance';
 import { isLoopStateError } from '@loopstate/core';
 import { expect } from 'chai';
 import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
-import { type Damage, damages, type Files, FOREIGN, Original } from './damages.js';
+import { cuts, type Damage, damages, type Files, FOREIGN, Original } from './damages.js';
 import { forgetOpenStores, ModelledDisk, noLock } from './modelled-disk.js';
 
 function open(disk: ModelledDisk, compactAtBytes = 400): Promise<FileBackend> {
@@ -148,8 +148,8 @@ describe('file: damage', function () {
     const made = await make('killed');
     const journals = [...made.files.keys()].filter((name) => name.endsWith('.journal'));
     let missed = 0;
-    for (const damage of damages(made.files)) {
-      if (!damage.label.startsWith(`${journals.at(-1)} cut`)) continue;
+    for (const damage of cuts(made.files)) {
+      if (damage.touched[0] !== journals.at(-1)) continue;
       const { wrong } = await judge(made, damage, { label: 'a lie', files: made.files, touched: [] });
       if (wrong.length > 0) missed++;
     }

@@ -19,6 +19,7 @@ const MASKS = [0x01, 0x20, 0x80];
 /** Every kind of damage to each file, at every byte and length, and to each two of them. */
 export function* damages(files: Files): Generator<Damage> {
   for (const name of files.keys()) yield* damagesOfOne(files, name);
+  yield* cuts(files);
   for (const [a, bytesOfA] of files) {
     for (const [b, bytesOfB] of files) {
       if (a >= b) continue;
@@ -29,6 +30,15 @@ export function* damages(files: Files): Generator<Damage> {
       yield damaged(`${a} and ${b} emptied`, [a, Buffer.alloc(0)], [b, Buffer.alloc(0)]);
       yield damaged(`${a} under the name of ${b} too`, [b, Buffer.from(bytesOfA)]);
     }
+  }
+}
+
+/** Each file cut to each length. */
+export function* cuts(files: Files): Generator<Damage> {
+  for (const [name, bytes] of files) {
+    const end = contentBytes(bytes);
+    for (let cut = 1; cut <= end; cut++)
+      yield { label: `${name} cut at ${cut}`, files: new Map([...files, [name, bytes.subarray(0, cut)]]), touched: [name] };
   }
 }
 
@@ -50,7 +60,6 @@ function* damagesOfOne(files: Files, name: string): Generator<Damage> {
       yield damaged(`byte ${at} ^ ${mask}`, flipped);
     }
   }
-  for (let cut = 1; cut <= end; cut++) yield damaged(`cut at ${cut}`, bytes.subarray(0, cut));
   for (const at of startsOfHoles(bytes.subarray(0, end))) {
     yield damaged(`zeros at ${at}`, Buffer.concat([bytes.subarray(0, at), Buffer.alloc(64), bytes.subarray(at + 64)]));
     yield damaged(`removed at ${at}`, Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 9)]));
