@@ -9,6 +9,8 @@ import { applyName, type CrashedInode, type CrashPoint, overlay, type PendingWri
 /** Of so many pending changes of names, or writes to one file, every subset is tried. */
 const SUBSETS_OF_NAMES_MAX = 8;
 const SUBSETS_OF_WRITES_MAX = 4;
+/** Of so many combinations of what several files may have become, every one is tried: a store that syncs never has more. */
+const COMBINATIONS_MAX = 5_000;
 
 /** The files that a power cut may leave, and how. */
 export interface CrashState {
@@ -80,7 +82,8 @@ function* dataChoices(
 ): Generator<DataChoice> {
   const unsettled = [...new Set(names.values())].filter((id) => inodes.get(id)!.pending.length > 0);
   const isTemporary = (id: number) => [...names].every(([name, other]) => other !== id || name.endsWith('.tmp'));
-  for (const chosen of product(unsettled.map((id) => outcomesOf(id, isTemporary(id) ? 'halves' : 'lines')))) {
+  const perFile = unsettled.map((id) => outcomesOf(id, isTemporary(id) ? 'halves' : 'lines'));
+  for (const chosen of combinations(perFile)) {
     yield { label: chosen.map(({ label }) => label).join('; '), contents: new Map(chosen.map(({ bytes }, at) => [unsettled[at]!, bytes])) };
   }
   if (tears === 'lines' || !isPlain) return;
@@ -173,6 +176,16 @@ function subsets<T>(all: readonly T[], allUpTo: number): Subset<T>[] {
     found.push({ label: `without ${at}`, chosen: all.filter((_, index) => index !== at), isPlain: false });
   }
   return found;
+}
+
+/** Every combination of one of each list; where they are too many, each item of a list with the first of all others. */
+function* combinations<T>(lists: readonly (readonly T[])[]): Generator<T[]> {
+  if (lists.reduce((count, list) => count * list.length, 1) <= COMBINATIONS_MAX) {
+    yield* product(lists);
+    return;
+  }
+  const firsts = lists.map((list) => list[0] as T);
+  for (const [place, list] of lists.entries()) for (const item of list) yield firsts.with(place, item);
 }
 
 function* product<T>(lists: readonly (readonly T[])[]): Generator<T[]> {

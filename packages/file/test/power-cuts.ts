@@ -43,10 +43,12 @@ export async function recordRun(open: Open, { rounds, groupCommits }: RunSize, d
       await backend.close();
       backend = await openAgain();
     }
-    if (round % 4 === 1) await commit({ puts: [{ key: 'w', value: ledger.mark() }], durability: 'written' });
     const group = Array.from({ length: groupCommits }, (_, place) => groupCommit(ledger, round, place));
-    if (round % 3 === 0) for (const one of group) await commit(one);
-    else await Promise.all(group.map(commit));
+    const isTogether = round % 3 !== 0;
+    for (const part of isTogether ? [group] : group.map((one) => [one])) {
+      if (round % 2 === 1) await commit({ puts: [{ key: 'w', value: ledger.mark() }], durability: 'written' });
+      await Promise.all(part.map(commit));
+    }
   }
   await backend.close();
   return { disk, ledger };
