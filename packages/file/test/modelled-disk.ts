@@ -7,6 +7,7 @@
  * - After each change a {@link CrashPoint} is recorded if recording was asked for; its buffers are never written to again.
  */
 import { basename } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Disk, DiskFile, FileStamp } from '../src/disk.js';
 import type { Lock } from '../src/lock.js';
 
@@ -64,6 +65,8 @@ export class ModelledDisk implements Disk {
   calls = 0;
   /** What becomes of data, or of names, whose sync failed: it is lost though it can still be read, or it got there all the same. */
   failedSyncs: 'drop' | 'keep' = 'drop';
+  /** Each write and sync takes a turn of the event loop, and a synced write one between its halves: others get to act meanwhile. */
+  isSlow = false;
   /** For controls: what it says that it did, and did not. */
   defect: Defect | undefined;
   /** Locks, and with that whether the lock's file is there, are none of its business but this. */
@@ -185,6 +188,7 @@ export class ModelledDisk implements Disk {
   }
 
   async syncDirectory(path: string): Promise<void> {
+    if (this.isSlow) await turn();
     if (this.defect === 'ignores syncs of names') return;
     try {
       this.#call('syncDirectory', path);
@@ -217,19 +221,25 @@ export class ModelledDisk implements Disk {
       return taken.length;
     };
     return {
-      write: async (bytes, position) => write(bytes, position, 'write'),
+      write: async (bytes, position) => {
+        if (this.isSlow) await turn();
+        return write(bytes, position, 'write');
+      },
       writeSynced: async (bytes, position) => {
+        if (this.isSlow) await turn();
         // Only this range is made durable, with the size: earlier unsynced writes elsewhere stay pending.
         const before = inode.pending;
         const taken = write(bytes, position, 'writeSynced');
         const isMade = inode.pending !== before;
+        if (this.isSlow) await turn();
         if (!isMade || !this.#syncCall('syncOfWrite', path, inode)) return taken;
         inode.durable = overlay(inode.durable, { position, bytes: Buffer.from(bytes.subarray(0, taken)) });
-        inode.pending = before.flatMap((earlier) => outside(earlier, position, position + taken));
+        inode.pending = inode.pending.flatMap((earlier) => outside(earlier, position, position + taken));
         this.#record();
         return taken;
       },
       sync: async () => {
+        if (this.isSlow) await turn();
         if (!this.#syncCall('sync', path, inode)) return;
         syncData(inode);
         this.#record();

@@ -30,7 +30,7 @@ describe('file: power cuts on a modelled disk', function () {
   this.timeout(120_000);
 
   it('commit/acked-survives, commit/all-or-nothing, commit/one-revision: every crash state recovers what was acknowledged, and goes on', async () => {
-    const run = await recordRun(open, { rounds: 9, groupCommits: 2 });
+    const run = await recordRun(open, { rounds: 8, groupCommits: 2 });
     expect(generationsOf(run.disk), 'generations').to.be.at.least(6);
     const { states, violation } = await sweepPowerCuts(run, open);
     expect(violation).to.equal(undefined);
@@ -47,7 +47,7 @@ describe('file: power cuts on a modelled disk', function () {
   });
 
   it('commit/acked-survives: what open reported after a kill is there after a power cut', async () => {
-    const run = await recordRun(open, { rounds: 9, groupCommits: 2 });
+    const run = await recordRun(open, { rounds: 6, groupCommits: 2 });
     const { states, violation } = await sweepKills(run, open);
     expect(violation).to.equal(undefined);
     prove({ test: 'S3 kill, then power cut', backend: 'file', counts: { states }, least: { states: 200 } });

@@ -34,6 +34,7 @@ export interface RunSize {
  */
 export async function recordRun(open: Open, { rounds, groupCommits }: RunSize, disk = new ModelledDisk()): Promise<Run> {
   disk.isRecording = true;
+  disk.isSlow = true;
   const ledger = new Ledger();
   const commit = (commit: Commit) => orTrouble(() => ledger.commit(backend, commit, () => disk.calls));
   const openAgain = async () => (await orTrouble(() => open(disk))) ?? (await open(disk));
