@@ -4,7 +4,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { endOfContent } from '../src/lines.js';
-import { applyName, type CrashedInode, type CrashPoint, overlay, type PendingWrite } from './modelled-disk.js';
+import { applyName, type CrashedInode, type CrashPoint, overlay, type PendingWrite } from './crash-point.js';
 
 /** Of so many pending changes of names, or writes to one file, every subset is tried. */
 const SUBSETS_OF_NAMES_MAX = 8;

@@ -48,8 +48,8 @@ async function make(ending: Ending): Promise<Made> {
     standing.set(put.key, result.revision);
     for (const key of gone) standing.delete(key);
   }
-  if (ending === 'killed')
-    await new Promise((resolve) => setTimeout(resolve, 5)); // A compaction beside may be under way.
+  // A compaction beside may be under way.
+  if (ending === 'killed') await new Promise((resolve) => setTimeout(resolve, 5));
   else await backend.close();
   const files = new Map([...disk.files()].filter(([name]) => !name.endsWith('.tmp') && (ending !== 'alone' || name === 'state.json')));
   return { files, original: new Original(files), puts, standing, highestRevision };

@@ -3,9 +3,10 @@
  * What was acknowledged has to be there after a kill and after a power cut, and whatever rejects has to say what to do.
  */
 import { isLoopStateError, type StateBackend } from '@loopstate/core';
+import type { CrashPoint } from './crash-point.js';
 import { crashStates } from './crash-states.js';
 import { Ledger } from './ledger.js';
-import { type CrashPoint, type Fault, ModelledDisk, systemError } from './modelled-disk.js';
+import { type Fault, ModelledDisk, systemError } from './modelled-disk.js';
 
 /** The calls that may take less than they are given. */
 export const WRITES: readonly string[] = ['write', 'writeSynced'];
@@ -32,7 +33,7 @@ export interface Outcome {
   readonly wrong: readonly string[];
 }
 
-/** How many calls a run makes without any trouble, by name, in their order. */
+/** The names of the calls that a run makes without any trouble, in their order. */
 export async function callsOf(openers: Openers): Promise<string[]> {
   const names: string[] = [];
   const disk = new ModelledDisk();
@@ -65,7 +66,7 @@ export async function judgeTrouble(openers: Openers, disk: ModelledDisk, { fault
   const run = new TroubledRun(openers, disk, fault);
   await run.go();
   const wrong = [...run.wrong];
-  for (const { left, until } of run.left) wrong.push(...(await run.ledger.judge(await openers.write(left), until)));
+  for (const { disk, until } of run.left) wrong.push(...(await run.ledger.judge(await openers.write(disk), until)));
   const backend = await openers.write(disk);
   wrong.push(...(await run.ledger.judge(backend)));
   wrong.push(...backend.recovery.filter(({ severity }) => severity === 'loss').map(({ code }) => code));
@@ -80,7 +81,7 @@ class TroubledRun {
   readonly ledger = new Ledger();
   readonly wrong: string[] = [];
   /** What a power cut or a kill leaves after the first acknowledgement that followed the trouble, and before a session closes. */
-  readonly left: { readonly left: ModelledDisk; readonly until: number }[] = [];
+  readonly left: { readonly disk: ModelledDisk; readonly until: number }[] = [];
   rejections = 0;
   #hadTrouble = false;
   readonly #openers: Openers;
@@ -125,7 +126,7 @@ class TroubledRun {
   }
 
   #keep(...all: readonly ModelledDisk[]): void {
-    for (const left of all) this.left.push({ left, until: this.#disk.calls });
+    for (const disk of all) this.left.push({ disk, until: this.#disk.calls });
   }
 
   async #readBeside(): Promise<void> {

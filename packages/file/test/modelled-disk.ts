@@ -10,18 +10,7 @@ import { basename } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Disk, DiskFile, FileStamp } from '../src/disk.js';
 import type { Lock } from '../src/lock.js';
-
-/** A write that may not be durable yet. */
-export interface PendingWrite {
-  readonly position: number;
-  readonly bytes: Buffer;
-}
-
-/** A change of one name that may not be durable yet: the inode that it leads to from now on; `undefined` removes it. */
-export interface NameChange {
-  readonly name: string;
-  readonly inode: number | undefined;
-}
+import { applyName, type CrashedInode, type CrashPoint, type NameChange, outside, overlay, type PendingWrite } from './crash-point.js';
 
 interface Inode {
   readonly id: number;
@@ -30,19 +19,6 @@ interface Inode {
   current: Buffer;
   mode: number;
   modified: bigint;
-}
-
-/** What a crash may find of a file. */
-export type CrashedInode = Pick<Inode, 'durable' | 'pending'>;
-
-/** What a crash may find at one moment. */
-export interface CrashPoint {
-  /** How many calls had been made. */
-  readonly call: number;
-  /** The names that are durable. */
-  readonly names: ReadonlyMap<string, number>;
-  readonly nameChanges: readonly NameChange[];
-  readonly inodes: ReadonlyMap<number, CrashedInode>;
 }
 
 /** Asked before each call: an error is thrown instead of it; a number is how many bytes a write takes. */
@@ -340,35 +316,9 @@ export function systemError(code: string, path: string): NodeJS.ErrnoException {
   return error;
 }
 
-/** Makes a change of names. */
-export function applyName(names: Map<string, number>, { name, inode }: NameChange): void {
-  if (inode === undefined) names.delete(name);
-  else names.set(name, inode);
-}
-
-/** The bytes once a write was made, the gap before it filled with zeros. */
-export function overlay(bytes: Buffer, write: PendingWrite): Buffer {
-  const end = write.position + write.bytes.length;
-  const result = Buffer.alloc(Math.max(bytes.length, end));
-  bytes.copy(result);
-  write.bytes.copy(result, write.position);
-  return result;
-}
-
 function syncData(inode: Inode): void {
   inode.durable = inode.pending.reduce(overlay, inode.durable);
   inode.pending = [];
-}
-
-/** What is left of a write once a range was written later, and is durable: an older page can't come back over a newer one. */
-function outside({ position, bytes }: PendingWrite, start: number, end: number): PendingWrite[] {
-  const head = bytes.subarray(0, Math.max(0, start - position));
-  const tail = bytes.subarray(Math.min(bytes.length, Math.max(0, end - position)));
-  const parts = [
-    { position, bytes: head },
-    { position: position + bytes.length - tail.length, bytes: tail },
-  ];
-  return parts.filter((part) => part.bytes.length > 0);
 }
 
 function stampOf(inode: Inode): FileStamp {

@@ -3,9 +3,10 @@
  * disk can be put through. A sweep ends at the first violation.
  */
 import { type Commit, isLoopStateError, type StateBackend } from '@loopstate/core';
+import type { CrashPoint } from './crash-point.js';
 import { type CrashState, crashStates } from './crash-states.js';
 import { Ledger } from './ledger.js';
-import { type CrashPoint, forgetOpenStores, ModelledDisk, systemError } from './modelled-disk.js';
+import { forgetOpenStores, ModelledDisk, systemError } from './modelled-disk.js';
 
 /** Opens the store of a disk; one that this process had open there was killed before. */
 export type Open = (disk: ModelledDisk) => Promise<StateBackend>;
