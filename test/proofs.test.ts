@@ -6,7 +6,23 @@ import { proofLines, proofs } from '@loopstate/conformance';
 import { expect } from 'chai';
 
 /** The catalogue; `README.md` beside this file says what each proves. */
-const CATALOGUE: readonly (readonly [test: string, backends: readonly string[]])[] = [];
+const CATALOGUE: readonly (readonly [test: string, backends: readonly string[]])[] = [
+  ['S1 power cuts', ['file']],
+  ['S2 power cuts in recovery and compaction', ['file']],
+  ['S3 kill, then power cut', ['file']],
+  ['S4 failed syncs', ['file']],
+  ['S5 damage', ['file']],
+  ['S6 seeded defects', ['file', 'sqlite', 'redis', 'loop-state']],
+  ['S7 leftovers of kills', ['file']],
+  ['S9 disk errors', ['file']],
+  ['S10 database damage', ['sqlite']],
+  ['S11 server crashes', ['redis']],
+  ['S11 lost replies', ['redis']],
+  ['S11 refusals', ['redis']],
+  ['S13 locks', ['file']],
+  ['S14 clocks', ['loop-state']],
+  ['S15 released formats', ['file']],
+];
 
 after(() => {
   const lines = proofLines();

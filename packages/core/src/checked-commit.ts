@@ -4,6 +4,9 @@ import { LoopStateError } from './errors.js';
 /** A UTF-16 unit is at most so many bytes of UTF-8. */
 const UTF8_BYTES_PER_UNIT = 3;
 
+/** What of a value is small beside a bound of 1 MiB, whatever escapes its encoding takes. */
+const SMALL_UNITS = 4_096;
+
 /** How deep values are looked into quickly. */
 const PLAIN_DEPTH = 8;
 
@@ -95,6 +98,11 @@ export function encodeValue(value: unknown, key: string): string {
     throw refusedValue(key, `as JSON it has ${Buffer.byteLength(text)} bytes, and ${LIMITS.valueBytes} are allowed`);
   }
   return text;
+}
+
+/** Whether a value is certainly exact, and so small that it need not be encoded to know that it has room; false says nothing. */
+export function isPlainAndSmall(value: unknown): boolean {
+  return isPlainlyExact(value, 0, { units: SMALL_UNITS });
 }
 
 /** The value that `encodeValue` wrote, as a fresh copy. */

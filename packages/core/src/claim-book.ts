@@ -9,7 +9,7 @@
  * - nothing is reported as recorded before the store acknowledged it.
  */
 import { isLoopStateError, LeaseLostError, LoopStateError } from './errors.js';
-import { type Claim, HeldClaim } from './held-claim.js';
+import { type ClaimKeeper, HeldClaim } from './held-claim.js';
 import { checkResult, claimed, ended, glitched, type ItemResult, type NextRecord, postponed, released } from './item-results.js';
 import { CRASHES_UNTIL_ALONE, type ItemRecord, type ItemStatus, isFinal, itemKey, runKey } from './loop-records.js';
 import type { KnownItem } from './loop-view.js';
@@ -36,7 +36,7 @@ export interface ClaimBookOptions {
 }
 
 /** See the file's comment. */
-export class ClaimBook {
+export class ClaimBook implements ClaimKeeper {
   /** What this run recorded, for a store that may forget it; nothing where one process holds the store alone. */
   readonly outcomes: OwnOutcomes | undefined;
   readonly #link: StoreLink;
@@ -56,7 +56,7 @@ export class ClaimBook {
   }
 
   /** Claims an item; `undefined`: it can't be had now. Errors: as `LoopState.claim`. */
-  async claim(id: string, digest?: string): Promise<Claim | undefined> {
+  async claim(id: string, digest?: string): Promise<HeldClaim | undefined> {
     if (!this.#mayClaim(id)) return undefined;
     this.#claims.set(id, 'claiming');
     const claiming = this.#options.guard.run(() => this.#claim(id, digest));
@@ -69,20 +69,20 @@ export class ClaimBook {
       if (held === undefined) this.#claims.delete(id);
       if (held === undefined && this.#alone === id) this.#alone = undefined;
     }
-    return held && this.#asClaim(held);
+    return held;
   }
 
   /** Records the result of a claimed item. Errors: as `Claim.end`. */
   async end(id: string, result: ItemResult): Promise<ItemStatus> {
     const held = this.#claims.get(id);
     if (held === undefined || held === 'claiming') throw notClaimed(id);
-    return await this.#end(held, result);
+    return await this.endClaim(held, result);
   }
 
   /** Gives back one item, or all. Errors: as `Claim.release`. */
   async release(id?: string): Promise<void> {
     const held = id === undefined ? [...this.#claims.values()] : [this.#claims.get(id)];
-    await Promise.all(held.map((claim) => (claim instanceof HeldClaim ? this.#release(claim) : undefined)));
+    await Promise.all(held.map((claim) => (claim instanceof HeldClaim ? this.releaseClaim(claim) : undefined)));
   }
 
   /** Where an item stands for this run, by the view. */
@@ -99,7 +99,7 @@ export class ClaimBook {
     const held = this.#claims.get(id);
     if (item === undefined || !isFinal(item.status)) this.outcomes?.forget(id);
     if (held instanceof HeldClaim) {
-      const isOwn = by !== undefined && (by === held.record.by || held.sent.has(by));
+      const isOwn = by !== undefined && (by === held.record.by || held.sent.includes(by));
       if (!isOwn && (item === undefined || item.revision > held.fence)) this.#lose(held);
       return;
     }
@@ -136,7 +136,7 @@ export class ClaimBook {
   async #claim(id: string, digest: string | undefined): Promise<HeldClaim | undefined> {
     // Each turn learns what stood in the way; it ends as soon as that is a live holder, an outcome, or nothing.
     for (let tries = 0; tries < CLAIM_TRIES; tries++) {
-      await this.#membership.register();
+      if (!this.#membership.isRegistered) await this.#membership.register();
       const holder = this.#otherHolder(this.#link.view.item(id));
       // A holder that is new to the view may be alive all the same.
       if (tries > 0 && holder !== undefined && !this.#link.view.runs.has(holder)) await this.#options.refresh();
@@ -177,7 +177,7 @@ export class ClaimBook {
       durability: this.#link.backend.traits.reach === 'process' ? ('written' as const) : ('synced' as const),
     };
     const result = await this.#link.send(writes, by);
-    return result.ok ? new HeldClaim(id, result.revision, { ...record, by }) : undefined;
+    return result.ok ? new HeldClaim(this, id, { fence: result.revision, record: { ...record, by } }) : undefined;
   }
 
   /** The run, other than this one, that an item's record names as its holder. */
@@ -200,26 +200,7 @@ export class ClaimBook {
     return held;
   }
 
-  #asClaim(held: HeldClaim): Claim {
-    return {
-      id: held.id,
-      fence: held.fence,
-      attempt: held.record.attempt,
-      glitches: held.record.glitches ?? 0,
-      get signal() {
-        return held.signal;
-      },
-      end: (result) => this.#end(held, result),
-      postpone: (failure, { waitMs }) => {
-        const result = checkResult(failure);
-        return this.#settle(held, postponed(held.record, result.status === 'error' ? result.reason : undefined, result.cost, waitMs));
-      },
-      release: () => this.#release(held),
-      abort: (reason) => held.abort(reason),
-    };
-  }
-
-  async #end(held: HeldClaim, result: ItemResult): Promise<ItemStatus> {
+  async endClaim(held: HeldClaim, result: ItemResult): Promise<ItemStatus> {
     const checked = checkResult(result);
     const next =
       checked.status === 'glitch'
@@ -228,7 +209,13 @@ export class ClaimBook {
     return await this.#settle(held, next);
   }
 
-  async #release(held: HeldClaim): Promise<void> {
+  async postponeClaim(held: HeldClaim, failure: ItemResult, waitMs: number): Promise<ItemStatus> {
+    const { status, cost, ...result } = checkResult(failure);
+    const reason = status === 'error' && 'reason' in result ? result.reason : undefined;
+    return await this.#settle(held, postponed(held.record, reason, cost, waitMs));
+  }
+
+  async releaseClaim(held: HeldClaim): Promise<void> {
     try {
       await this.#settle(held, released(held.record));
     } catch (error) {
@@ -241,12 +228,12 @@ export class ClaimBook {
     if (held.mode === 'settled') throw notClaimed(held.id);
     if (held.mode === 'lost') throw this.#forgetLost(held);
     const by = this.#link.nextBy(this.#membership.runId);
-    held.sent.add(by);
+    held.sent.push(by);
     const put = { key: itemKey(held.id), value: next, revision: held.fence };
     const result = await this.#options.guard.run(() => this.#link.send({ puts: [put] }, by));
     // A sending whose reply was lost for good may have applied before this one: then the record in the way is our own.
     const now = result.ok ? undefined : result.conflicts[0]?.record;
-    const own = now && held.sent.has((now.value as unknown as ItemRecord).by) ? (now.value as unknown as ItemRecord) : undefined;
+    const own = now && held.sent.includes((now.value as unknown as ItemRecord).by) ? (now.value as unknown as ItemRecord) : undefined;
     if (result.ok || own !== undefined) {
       this.#settled(held);
       if (result.ok && isFinal(next.status)) this.outcomes?.add(held.id, next);

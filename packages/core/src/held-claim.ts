@@ -43,21 +43,53 @@ export interface Claim {
  */
 export type ClaimMode = 'held' | 'settled' | 'lost';
 
-/** What `LoopState` keeps of a claim. */
-export class HeldClaim {
+/** Settles claims. */
+export interface ClaimKeeper {
+  /** As `Claim.end`. */
+  endClaim(held: HeldClaim, result: ItemResult): Promise<ItemStatus>;
+  /** As `Claim.postpone`. */
+  postponeClaim(held: HeldClaim, failure: ItemResult, waitMs: number): Promise<ItemStatus>;
+  /** As `Claim.release`. */
+  releaseClaim(held: HeldClaim): Promise<void>;
+}
+
+/** A claim, and what is kept of it. */
+export class HeldClaim implements Claim {
   readonly id: string;
   readonly fence: number;
   readonly record: ItemRecord;
+  readonly #keeper: ClaimKeeper;
   /** The `by` of every commit that tried to settle it: a record that carries one of them is this claim's own. */
-  readonly sent = new Set<string>();
+  readonly sent: string[] = [];
   mode: ClaimMode = 'held';
   lost: LeaseLostError | undefined;
   #controller: AbortController | undefined;
 
-  constructor(id: string, fence: number, record: ItemRecord) {
+  constructor(keeper: ClaimKeeper, id: string, { fence, record }: { readonly fence: number; readonly record: ItemRecord }) {
+    this.#keeper = keeper;
     this.id = id;
     this.fence = fence;
     this.record = record;
+  }
+
+  get attempt(): number {
+    return this.record.attempt;
+  }
+
+  get glitches(): number {
+    return this.record.glitches ?? 0;
+  }
+
+  end(result: ItemResult): Promise<ItemStatus> {
+    return this.#keeper.endClaim(this, result);
+  }
+
+  postpone(failure: Extract<ItemResult, { status: 'error' }>, { waitMs }: { readonly waitMs: number }): Promise<ItemStatus> {
+    return this.#keeper.postponeClaim(this, failure, waitMs);
+  }
+
+  release(): Promise<void> {
+    return this.#keeper.releaseClaim(this);
   }
 
   get signal(): AbortSignal {

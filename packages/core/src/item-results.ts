@@ -2,7 +2,7 @@
  * What can become of a claimed item, as pure functions from its record to the next one.
  */
 import type { Json } from './backend.js';
-import { encodeValue } from './checked-commit.js';
+import { encodeValue, isPlainAndSmall } from './checked-commit.js';
 import { isLoopStateError, LoopStateError } from './errors.js';
 import { CRASHES_UNTIL_ALONE, cutReason, type ItemRecord } from './loop-records.js';
 
@@ -148,6 +148,7 @@ function failed(claim: ItemRecord, reason: string, usd: number): NextRecord {
 
 /** What every record of an item hands on to the next. */
 function kept(before: ItemRecord | undefined, usd = 0): Pick<ItemRecord, 'crashes' | 'costUsd' | 'round' | 'digest'> {
+  if (before === undefined && usd === 0) return {};
   // Rounded to a billionth, so that sums of cents stay sums of cents.
   const costUsd = Math.round(((before?.costUsd ?? 0) + usd) * 1e9) / 1e9;
   return {
@@ -163,7 +164,9 @@ function whyRefused(result: ItemResult, key: string): string | undefined {
   try {
     const usd: unknown = result.cost?.usd;
     if (usd !== undefined && !(typeof usd === 'number' && Number.isFinite(usd) && usd >= 0)) return 'cost.usd is not an amount from 0.';
-    text = encodeValue({ output: result.status === 'success' ? (result.output ?? null) : null, cost: result.cost ?? null }, key);
+    const stored = { output: result.status === 'success' ? (result.output ?? null) : null, cost: result.cost ?? null };
+    if (isPlainAndSmall(stored)) return undefined;
+    text = encodeValue(stored, key);
   } catch (error) {
     if (isLoopStateError(error, 'LOOPSTATE_VALUE_REFUSED')) return error.message.replace(' Nothing was written.', '');
     return 'it cannot be read: a getter or a proxy in it threw an error.';

@@ -8,7 +8,7 @@ import { type Environment, realEnvironment } from './environment.js';
 import { LockedError, LoopStateError } from './errors.js';
 import type { Claim } from './held-claim.js';
 import type { ItemResult } from './item-results.js';
-import { checkId, type ItemRecord, type ItemStatus, isFinal, itemKey, nameOf, RECORD_FORMAT, type RunRecord } from './loop-records.js';
+import { checkId, type ItemRecord, type ItemStatus, itemKey, nameOf, RECORD_FORMAT, type RunRecord } from './loop-records.js';
 import { type KnownItem, LoopView, type Progress } from './loop-view.js';
 import { Membership, type MembershipEvent } from './membership.js';
 import { forgetAllItems, forgetItems, retryItems } from './operations.js';
@@ -142,8 +142,7 @@ export class LoopState {
    * Errors: `LOOPSTATE_BAD_ID`.
    */
   isOutstanding(id: string): boolean {
-    const item = this.#link.view.item(checkId(id));
-    return item === undefined || !isFinal(item.status);
+    return !this.#link.view.isSettled(checkId(id));
   }
 
   /** Where an item stands for this run, by the local view, and for how long it should still wait, in ms. Errors: `LOOPSTATE_BAD_ID`. */

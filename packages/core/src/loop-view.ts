@@ -4,9 +4,9 @@
  * **Invariants:**
  * - what is known of a key never goes back to an older revision;
  * - `progress` is the fold of exactly the items that are known;
- * - an item with an outcome keeps no record, only its status and cost: there may be a million.
+ * - an item is in one of two places: `#settled` if it has an outcome, then without its record, or `#open`.
  */
-import type { Json, StateChange, StateRecord } from './backend.js';
+import type { Json, StateChange } from './backend.js';
 import {
   beatKey,
   type ItemRecord,
@@ -18,6 +18,7 @@ import {
   type RunRecord,
   runKey,
 } from './loop-records.js';
+import { SettledItems } from './settled-items.js';
 
 /** How far the loop is, folded from the records of its items. */
 export interface Progress {
@@ -64,7 +65,8 @@ export class LoopView {
   readonly runs = new Map<string, KnownRun>();
   readonly beats = new Map<string, number>();
   meta: { readonly revision: number; readonly record: MetaRecord } | undefined;
-  readonly #items = new Map<string, KnownItem>();
+  readonly #open = new Map<string, KnownItem>();
+  readonly #settled = new SettledItems();
   readonly #counts: Record<ItemStatus, number> = { outstanding: 0, claimed: 0, completed: 0, failed: 0 };
   readonly #now: () => number;
   readonly #onItem: ItemWatcher;
@@ -79,12 +81,17 @@ export class LoopView {
   }
 
   item(id: string): KnownItem | undefined {
-    return this.#items.get(id);
+    return this.#open.get(id) ?? this.#settled.get(id);
+  }
+
+  /** Whether an item has an outcome. */
+  isSettled(id: string): boolean {
+    return this.#settled.has(id);
   }
 
   /** The items that a run holds, by what is known. */
   *heldBy(runId: string): Generator<[id: string, item: KnownItem]> {
-    for (const entry of this.#items) if (entry[1].record?.run === runId) yield entry;
+    for (const entry of this.#open) if (entry[1].record?.run === runId) yield entry;
   }
 
   get progress(): Progress {
@@ -104,31 +111,57 @@ export class LoopView {
     this.runs.clear();
     this.beats.clear();
     this.meta = undefined;
-    for (const item of this.#items.values()) this.#count(item, -1);
-    this.#items.clear();
+    for (const counted of Object.keys(this.#counts) as ItemStatus[]) this.#counts[counted] = 0;
+    this.#quarantined = 0;
+    this.#glitched = 0;
+    this.#nanoUsd = 0;
+    this.#open.clear();
+    this.#settled.clear();
   }
 
   /** Takes in a change, unless something newer is known of its key. */
-  take(change: StateChange): void {
-    const name = nameOf(change.key);
+  take({ key, revision, record }: StateChange): void {
+    if (record === undefined) this.takeDeletion(key, revision);
+    else this.takePut(key, record.value, revision);
+  }
+
+  /** Takes in that a value was put, unless something newer is known of its key. */
+  takePut(key: string, value: Json, revision: number): void {
+    const name = nameOf(key);
     switch (name.kind) {
       case 'item':
-        this.#takeItem(name.id, change);
+        this.#takeItem(name.id, decode<ItemRecord>(value), revision);
         return;
       case 'run':
-        takeNewer(this.runs, name.id, change, (record) => ({
-          runId: name.id,
-          revision: record.revision,
-          record: decode<RunRecord>(record.value),
-        }));
+        if ((this.runs.get(name.id)?.revision ?? 0) < revision)
+          this.runs.set(name.id, { runId: name.id, revision, record: decode<RunRecord>(value) });
         return;
       case 'beat':
-        if (change.record === undefined) this.beats.delete(name.id);
-        else this.beats.set(name.id, Math.max(change.revision, this.beats.get(name.id) ?? 0));
+        this.beats.set(name.id, Math.max(revision, this.beats.get(name.id) ?? 0));
         return;
       case 'meta':
-        this.meta =
-          change.record === undefined ? undefined : { revision: change.revision, record: decode<MetaRecord>(change.record.value) };
+        this.meta = { revision, record: decode<MetaRecord>(value) };
+        return;
+      case 'other':
+        return;
+    }
+  }
+
+  /** Takes in that a key was deleted, unless something newer is known of it. */
+  takeDeletion(key: string, revision: number): void {
+    const name = nameOf(key);
+    switch (name.kind) {
+      case 'item':
+        this.#forgetItem(name.id, revision);
+        return;
+      case 'run':
+        if ((this.runs.get(name.id)?.revision ?? revision) < revision) this.runs.delete(name.id);
+        return;
+      case 'beat':
+        this.beats.delete(name.id);
+        return;
+      case 'meta':
+        this.meta = undefined;
         return;
       case 'other':
         return;
@@ -138,40 +171,51 @@ export class LoopView {
   /** Takes in that `key` is absent now, if nothing newer than `checkedRevision` is known of it. */
   takeAbsence(key: string, checkedRevision: number): void {
     const name = nameOf(key);
-    const known = name.kind === 'item' ? this.#items.get(name.id) : name.kind === 'run' ? this.runs.get(name.id) : undefined;
-    if (known !== undefined && known.revision <= checkedRevision) this.take({ key, revision: known.revision + 1 });
+    const known = name.kind === 'item' ? this.item(name.id) : name.kind === 'run' ? this.runs.get(name.id) : undefined;
+    if (known !== undefined && known.revision <= checkedRevision) this.takeDeletion(key, known.revision + 1);
     if (name.kind === 'beat') this.beats.delete(name.id);
   }
 
   /** Drops whatever is not among `present`, all the keys of the store as of revision `upTo`. */
   retain(present: ReadonlySet<string>, upTo: number): void {
     const isGone = (key: string, revision: number): boolean => revision <= upTo && !present.has(key);
-    for (const [id, item] of this.#items) if (isGone(itemKey(id), item.revision)) this.take({ key: itemKey(id), revision: upTo + 1 });
+    for (const items of [this.#open, this.#settled.entries()]) {
+      for (const [id, item] of items) if (isGone(itemKey(id), item.revision)) this.#forgetItem(id, upTo + 1);
+    }
     for (const [id, run] of this.runs) if (isGone(runKey(id), run.revision)) this.runs.delete(id);
     for (const [id, revision] of this.beats) if (isGone(beatKey(id), revision)) this.beats.delete(id);
   }
 
-  #takeItem(id: string, { revision, record }: StateChange): void {
-    const before = this.#items.get(id);
-    if (before !== undefined && before.revision >= revision) return;
-    if (before !== undefined) this.#count(before, -1);
-    if (record === undefined) {
-      this.#items.delete(id);
-      if (before !== undefined) this.#onItem(id, undefined, undefined);
-      return;
+  #takeItem(id: string, value: ItemRecord, revision: number): void {
+    const open = this.#open.get(id);
+    const settled = open === undefined ? this.#settled.get(id) : undefined;
+    const before = open ?? settled;
+    if (before !== undefined) {
+      if (before.revision >= revision) return;
+      this.#count(before, -1);
     }
-    const value = decode<ItemRecord>(record.value);
-    const item: KnownItem = {
-      revision,
-      status: value.status,
-      costUsd: value.costUsd ?? 0,
-      quarantined: value.quarantined ?? false,
-      seenMs: isFinal(value.status) ? 0 : this.#now(),
-      ...(isFinal(value.status) ? {} : { record: value }),
-    };
-    this.#items.set(id, item);
+    const { status, costUsd = 0, quarantined = false } = value;
+    let item: KnownItem;
+    if (isFinal(status)) {
+      item = { revision, status, costUsd, quarantined, seenMs: 0 };
+      this.#settled.set(id, item);
+      if (open !== undefined) this.#open.delete(id);
+    } else {
+      item = { revision, status, costUsd, quarantined, seenMs: this.#now(), record: value };
+      this.#open.set(id, item);
+      if (settled !== undefined) this.#settled.delete(id);
+    }
     this.#count(item, 1);
     this.#onItem(id, item, value.by);
+  }
+
+  #forgetItem(id: string, revision: number): void {
+    const before = this.item(id);
+    if (before === undefined || before.revision >= revision) return;
+    this.#count(before, -1);
+    this.#open.delete(id);
+    this.#settled.delete(id);
+    this.#onItem(id, undefined, undefined);
   }
 
   #count(item: KnownItem, step: 1 | -1): void {
@@ -185,16 +229,4 @@ export class LoopView {
 /** Records are read as they were written by this format; a store's own checks guard their bytes. */
 function decode<T>(value: Json): T {
   return value as unknown as T;
-}
-
-function takeNewer<T extends { readonly revision: number }>(
-  known: Map<string, T>,
-  id: string,
-  change: StateChange,
-  make: (record: StateRecord) => T,
-): void {
-  const before = known.get(id);
-  if (before !== undefined && before.revision >= change.revision) return;
-  if (change.record === undefined) known.delete(id);
-  else known.set(id, make(change.record));
 }

@@ -36,24 +36,25 @@ export class BackwardsGuard {
   }
 
   /** Makes a call. Errors: those of the call; `LOOPSTATE_UNAVAILABLE` in place of `LOOPSTATE_WENT_BACKWARDS`: it may be made again. */
-  async run<T>(call: () => Promise<T>): Promise<T> {
+  run<T>(call: () => Promise<T>): Promise<T> {
+    const onFailure = (cause: unknown): Promise<never> => this.#recover(cause);
+    if (this.#restoring === undefined) return call().catch(onFailure);
     // Whether that succeeds is the concern of whoever began it; this call meets the store as it is.
-    await this.#restoring?.catch(() => undefined);
+    return this.#restoring.then(call, call).catch(onFailure);
+  }
+
+  async #recover(cause: unknown): Promise<never> {
+    if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;
+    this.#restoring ??= this.#restore().finally(() => {
+      this.#restoring = undefined;
+    });
     try {
-      return await call();
-    } catch (cause) {
-      if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;
-      this.#restoring ??= this.#restore().finally(() => {
-        this.#restoring = undefined;
-      });
-      try {
-        await this.#restoring;
-      } catch (error) {
-        // It went backwards once more meanwhile: the next call restores again.
-        if (!isLoopStateError(error, 'LOOPSTATE_WENT_BACKWARDS')) throw error;
-      }
-      throw new UnavailableError('The store had lost records; what this run knows of them is recorded again. Try again.', { cause });
+      await this.#restoring;
+    } catch (error) {
+      // It went backwards once more meanwhile: the next call restores again.
+      if (!isLoopStateError(error, 'LOOPSTATE_WENT_BACKWARDS')) throw error;
     }
+    throw new UnavailableError('The store had lost records; what this run knows of them is recorded again. Try again.', { cause });
   }
 }
 

@@ -7,7 +7,7 @@
  * - `cursor` is a revision up to which all changes are in the view.
  */
 import pRetry from 'p-retry';
-import type { Check, Commit, CommitResult, Durability, Json, StateBackend } from './backend.js';
+import type { Check, Commit, CommitResult, Durability, Json, Put, StateBackend } from './backend.js';
 import type { Environment } from './environment.js';
 import { isLoopStateError } from './errors.js';
 import { byOf } from './loop-records.js';
@@ -64,16 +64,18 @@ export class StoreLink {
    * Errors: what the backend raises; `LOOPSTATE_OUTCOME_UNKNOWN` when no sending was answered.
    */
   async send(writes: Writes, by: string): Promise<CommitResult> {
-    const { puts = [], deletes = [], checks = [] } = writes;
-    const commit: Commit = {
-      checks: [...checks, ...deletes, ...puts.map(({ key, revision }) => ({ key, revision }))],
-      puts: puts.map(({ key, value }) => ({ key, value: { ...value, by } as unknown as Json })),
-      deletes: deletes.map(({ key }) => key),
-      durability: writes.durability ?? 'synced',
-    };
-    const result = await this.#commit(commit, by);
-    if (result.ok) this.#learn(commit, result.revision);
-    else this.#learnConflicts(result, commit.checks ?? []);
+    const { puts = [], deletes = [], durability = 'synced' } = writes;
+    const checks: Check[] = [...(writes.checks ?? []), ...deletes];
+    const valued: Put[] = [];
+    for (const { key, value, revision } of puts) {
+      checks.push({ key, revision });
+      valued.push({ key, value: { ...value, by } as unknown as Json });
+    }
+    const result = await this.#commit({ checks, puts: valued, deletes: deletes.map(({ key }) => key), durability }, by);
+    if (result.ok) {
+      for (const { key, value } of valued) this.view.takePut(key, value, result.revision);
+      for (const { key } of deletes) this.view.takeDeletion(key, result.revision);
+    } else this.#learnConflicts(result, checks);
     return result;
   }
 
@@ -108,12 +110,6 @@ export class StoreLink {
     if (result.ok) return result;
     const own = result.conflicts.find(({ record }) => byOf(record) === by)?.record;
     return own === undefined ? result : { ok: true, revision: own.revision };
-  }
-
-  #learn(commit: Commit, revision: number): void {
-    const at = this.#environment.wallMs();
-    for (const { key, value } of commit.puts ?? []) this.view.take({ key, revision, record: { key, value, revision, at } });
-    for (const key of commit.deletes ?? []) this.view.take({ key, revision });
   }
 
   #learnConflicts(result: CommitResult & { ok: false }, checks: readonly Check[]): void {

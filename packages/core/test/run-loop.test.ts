@@ -17,7 +17,7 @@ import {
   runLoop,
 } from '@loopstate/core';
 import { expect } from 'chai';
-import { spawnCompiled } from '../../../test/support/compiled.js';
+import { compiledPackages, spawnCompiled } from '../../../test/support/compiled.js';
 import { codeOf } from './support/codes.js';
 import { type Unreliable, unreliable } from './support/unreliable.js';
 import { World } from './support/world.js';
@@ -477,6 +477,11 @@ describe('runLoop and items that change', () => {
 });
 
 describe('runLoop and a store that fails', () => {
+  before(async function () {
+    this.timeout(60_000);
+    await compiledPackages();
+  });
+
   it('keeps an outcome that cannot be recorded, begins nothing new, and runs no work twice', async () => {
     const { backend, run } = await loop();
     const events: string[] = [];

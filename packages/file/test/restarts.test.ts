@@ -6,7 +6,8 @@ import { prove } from '@loopstate/conformance';
 import { isLoopStateError, type StateChange } from '@loopstate/core';
 import { expect } from 'chai';
 import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
-import { type CrashPoint, forgetOpenStores, ModelledDisk, noLock } from './modelled-disk.js';
+import type { CrashPoint } from './crash-point.js';
+import { forgetOpenStores, ModelledDisk, noLock } from './modelled-disk.js';
 
 const JOURNAL = /\.\d+\.journal$/;
 

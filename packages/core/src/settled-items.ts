@@ -1,0 +1,73 @@
+/**
+ * What the view keeps of items that have their outcome: where they stand and what they cost. There may be a million, so there is no
+ * object for any of them.
+ */
+import { grown, KeyTable } from './key-table.js';
+import type { KnownItem } from './loop-view.js';
+
+const COMPLETED = 1;
+const FAILED = 2;
+const QUARANTINED = 3;
+
+/** See the file's comment. */
+export class SettledItems {
+  readonly #ids = new KeyTable();
+  /** By slot. */
+  #revisions = new Float64Array(64);
+  #kinds = new Uint8Array(64);
+  /** By slot, of those that cost anything. */
+  readonly #costs = new Map<number, number>();
+
+  has(id: string): boolean {
+    return this.#ids.find(id) !== -1;
+  }
+
+  /** The revision of an item's record; 0: the item is not there. */
+  revisionOf(id: string): number {
+    const slot = this.#ids.find(id);
+    return slot === -1 ? 0 : (this.#revisions[slot] as number);
+  }
+
+  get(id: string): KnownItem | undefined {
+    const slot = this.#ids.find(id);
+    return slot === -1 ? undefined : this.#itemAt(slot);
+  }
+
+  set(id: string, { revision, status, quarantined, costUsd }: Omit<KnownItem, 'seenMs' | 'record'>): void {
+    const slot = this.#ids.place(id);
+    if (slot >= this.#revisions.length) {
+      this.#revisions = grown(this.#revisions, Float64Array);
+      this.#kinds = grown(this.#kinds, Uint8Array);
+    }
+    this.#revisions[slot] = revision;
+    this.#kinds[slot] = quarantined ? QUARANTINED : status === 'completed' ? COMPLETED : FAILED;
+    if (costUsd > 0) this.#costs.set(slot, costUsd);
+    else this.#costs.delete(slot);
+  }
+
+  delete(id: string): void {
+    const slot = this.#ids.remove(id);
+    if (slot !== -1) this.#costs.delete(slot);
+  }
+
+  /** All items; those that are deleted meanwhile may come or not. */
+  *entries(): Generator<[id: string, item: KnownItem]> {
+    for (let slot = 0; slot < this.#ids.slots; slot++) if (this.#ids.isUsed(slot)) yield [this.#ids.keyAt(slot), this.#itemAt(slot)];
+  }
+
+  clear(): void {
+    this.#ids.clear();
+    this.#costs.clear();
+  }
+
+  #itemAt(slot: number): KnownItem {
+    const kind = this.#kinds[slot];
+    return {
+      revision: this.#revisions[slot] as number,
+      status: kind === COMPLETED ? 'completed' : 'failed',
+      costUsd: this.#costs.get(slot) ?? 0,
+      quarantined: kind === QUARANTINED,
+      seenMs: 0,
+    };
+  }
+}
