@@ -7,11 +7,13 @@ export type { Claim } from './held-claim.js';
 export type { Cost, ItemResult } from './item-results.js';
 export type { Items, LoopItem } from './item-source.js';
 export { grown, KeyTable } from './key-table.js';
+export { LoopContent } from './loop-content.js';
 export {
   checkId,
   ID_BYTES,
   type ItemRecord,
   type ItemStatus,
+  isFinal,
   type MetaRecord,
   REASON_BYTES,
   RECORD_FORMAT,
@@ -28,7 +30,9 @@ export {
 export type { Progress } from './loop-view.js';
 export type { MembershipEvent } from './membership.js';
 export * from './memory.js';
-export { isOldFormat, recordsFromOldFormat } from './old-formats.js';
+export { isSameItem, type MovableEntry, type MovableItem, movable, whyNotMovable } from './movable-item.js';
+export { isOldFormat, itemsFromOldFormat, type OldLoop, recordsFromOldFormat } from './old-formats.js';
+export type { MayPut, Placed } from './operations.js';
 export { checkLoopStateOptions } from './options.js';
 export type { WentBackwardsEvent } from './restoration.js';
 export {

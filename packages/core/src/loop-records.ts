@@ -150,6 +150,16 @@ export function cutReason(reason: string): string {
   return bytes.toString().replace(/\uFFFD$/, '') + mark;
 }
 
+/** Errors: `LOOPSTATE_NEWER_FORMAT` for the records of a version that came after this one. */
+export function assertKnownFormat(meta: MetaRecord | undefined): void {
+  const format = meta?.format ?? RECORD_FORMAT;
+  if (format <= RECORD_FORMAT) return;
+  throw new LoopStateError(
+    'LOOPSTATE_NEWER_FORMAT',
+    `The records of this store have format ${format}, and this version of loopstate knows up to ${RECORD_FORMAT}: install a newer loopstate. Nothing was changed.`,
+  );
+}
+
 /** True once an item has its outcome for this round. */
 export function isFinal(status: ItemStatus): boolean {
   return status === 'completed' || status === 'failed';

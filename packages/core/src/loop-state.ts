@@ -8,11 +8,12 @@ import { type Environment, realEnvironment } from './environment.js';
 import { LockedError, LoopStateError } from './errors.js';
 import type { Claim } from './held-claim.js';
 import type { ItemResult } from './item-results.js';
-import { checkId, type ItemRecord, type ItemStatus, itemKey, nameOf, RECORD_FORMAT, type RunRecord } from './loop-records.js';
+import { assertKnownFormat, checkId, type ItemRecord, type ItemStatus, itemKey, nameOf, type RunRecord } from './loop-records.js';
 import { type KnownItem, LoopView, type Progress } from './loop-view.js';
 import { Membership, type MembershipEvent } from './membership.js';
-import { forgetAllItems, forgetItems, retryItems } from './operations.js';
-import { checkDigest, checkLoopStateOptions } from './options.js';
+import type { MovableEntry } from './movable-item.js';
+import { forgetAllItems, forgetItems, type MayPut, type Placed, putCarriedUsd, putItems, retryItems } from './operations.js';
+import { checkDigest, checkLoopStateOptions, numberOption } from './options.js';
 import { BackwardsGuard, restore, type WentBackwardsEvent } from './restoration.js';
 import { RunWatch } from './run-watch.js';
 import { StoreLink } from './store-link.js';
@@ -100,13 +101,7 @@ export class LoopState {
     // `this`, so that a subclass that widens `open` gets its own instances.
     const state = new this(backend, options);
     await state.refresh();
-    const format = state.#link.view.meta?.record.format ?? RECORD_FORMAT;
-    if (format > RECORD_FORMAT) {
-      throw new LoopStateError(
-        'LOOPSTATE_NEWER_FORMAT',
-        `The records of this store have format ${format}, and this version of loopstate knows up to ${RECORD_FORMAT}: install a newer loopstate. Nothing was changed.`,
-      );
-    }
+    assertKnownFormat(state.#link.view.meta?.record);
     return state;
   }
 
@@ -215,18 +210,50 @@ export class LoopState {
    * Errors: `LOOPSTATE_LOCKED` while another run is alive, as far as is known; and what the backend raises.
    */
   async reset(): Promise<number> {
+    await this.assertUnused();
+    return await forgetAllItems(this.#link, this.runId);
+  }
+
+  /**
+   * Takes over from the runs that are dead, and refuses beside one that is alive, as far as is known.
+   * Errors: `LOOPSTATE_LOCKED`, and what the backend raises.
+   */
+  async assertUnused(): Promise<void> {
     this.#assertOpen();
     await this.refresh();
     await this.#membership.takeOverDead();
     const live = [...this.#link.view.runs.values()].find(({ runId }) => runId !== this.runId);
-    if (live !== undefined) {
-      const { pid, host } = live.record;
-      throw new LockedError(
-        `The process ${pid} on ${JSON.stringify(host)} is still at work here: stop it before the reset. Nothing was changed.`,
-        { pid, host },
-      );
-    }
-    return await forgetAllItems(this.#link, this.runId);
+    if (live === undefined) return;
+    const { pid, host } = live.record;
+    throw new LockedError(`The process ${pid} on ${JSON.stringify(host)} is still at work here: stop it first. Nothing was changed.`, {
+      pid,
+      host,
+    });
+  }
+
+  /**
+   * Puts items as they are, outside of any claim, as when a loop moves here from another place: in the place of what stands there if
+   * `mayPut` allows it. One commit for each item, many in flight, in their order, in which `items` yields them again. Returns what became
+   * of each. It can be called again after any interruption.
+   *
+   * Errors: `LOOPSTATE_LOCKED` when a live run holds one of them, `LOOPSTATE_BAD_ID`, `LOOPSTATE_VALUE_REFUSED`, and what the backend
+   * raises; some may have been put then.
+   */
+  async putItems(entries: readonly MovableEntry[], mayPut: MayPut): Promise<Placed[]> {
+    this.#assertOpen();
+    return await putItems(this.#link, this.runId, entries, mayPut);
+  }
+
+  /** What was spent before this store began, on no item it knows, in US dollars, by the local view. */
+  get carriedUsd(): number {
+    return this.#link.view.meta?.record.carriedUsd ?? 0;
+  }
+
+  /** Says what was spent before this store began. Errors: `LOOPSTATE_BAD_OPTION`, and what the backend raises. */
+  async putCarriedUsd(carriedUsd: number): Promise<void> {
+    this.#assertOpen();
+    const usd = numberOption('carriedUsd', carriedUsd, 0, { min: 0, max: Number.MAX_VALUE });
+    await putCarriedUsd(this.#link, this.runId, usd, () => this.environment.newId());
   }
 
   /** The record of one item, fresh from the store. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */

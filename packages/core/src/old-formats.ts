@@ -9,7 +9,8 @@
 import type { Json, Put } from './backend.js';
 import { isLoopStateError } from './errors.js';
 import type { Cost } from './item-results.js';
-import { checkId, cutReason, type ItemRecord, itemKey, META_KEY, type MetaRecord, RECORD_FORMAT } from './loop-records.js';
+import { checkId, cutReason, itemKey, META_KEY, type MetaRecord, RECORD_FORMAT } from './loop-records.js';
+import type { MovableEntry, MovableItem } from './movable-item.js';
 
 type Document = { readonly [key: string]: Json };
 
@@ -28,39 +29,52 @@ export function isOldFormat(document: unknown): document is Document {
   return isFirst && (completed !== undefined || failed !== undefined || typeof inProgress === 'string');
 }
 
+/** What a document of an older format says. */
+export interface OldLoop {
+  readonly items: readonly MovableEntry[];
+  /** What was spent on no item, in US dollars. */
+  readonly carriedUsd: number;
+}
+
 /**
- * The records that a document of an older format stands for. `store` becomes the id of the store. Entries that could not be
- * items (an id that is no string, or too long) are left out. One id that stands twice counts as its first entry says.
+ * The items that a document of an older format stands for. Entries that could not be items (an id that is no string, or too long) are left
+ * out. One id that stands twice counts as its first entry says.
  */
-export function recordsFromOldFormat(document: Document, store: string): Put[] {
-  const items = new Map<string, ItemRecord>();
-  const add = (id: unknown, make: () => ItemRecord): void => {
+export function itemsFromOldFormat(document: Document): OldLoop {
+  const items = new Map<string, MovableItem>();
+  const add = (id: unknown, make: () => MovableItem): void => {
     if (isId(id) && !items.has(id)) items.set(id, make());
   };
-  for (const id of list(document.completed)) add(id, () => ({ status: 'completed', attempt: 1, by: BY }));
+  for (const id of list(document.completed)) add(id, () => ({ status: 'completed', attempt: 1 }));
   for (const entry of list(document.failed)) {
     if (isObject(entry)) add(entry.id, () => failure(entry.reason));
   }
   for (const [id, result] of Object.entries(isObject(document.results) ? document.results : {})) {
     if (!isObject(result)) continue;
-    if (result.status === 'success') add(id, () => ({ status: 'completed', attempt: 1, ...costs(result.cost), by: BY }));
+    if (result.status === 'success') add(id, () => ({ status: 'completed', attempt: 1, ...costs(result.cost) }));
     if (result.status === 'error') add(id, () => ({ ...failure(result.reason), ...costs(result.cost) }));
   }
   const spentUsd = [...items.values()].reduce((sum, item) => sum + (item.costUsd ?? 0), 0);
   const totalUsd = usdOf(document.totalUsd);
   // Glitches cost something too, and no result tells of them.
   const carriedUsd = Math.round(Math.max(0, totalUsd - spentUsd) * 1e9) / 1e9;
+  return { items: [...items].map(([id, item]) => ({ id, item })), carriedUsd };
+}
+
+/** The records that a document of an older format stands for: see {@link itemsFromOldFormat}. `store` becomes the id of the store. */
+export function recordsFromOldFormat(document: Document, store: string): Put[] {
+  const { items, carriedUsd } = itemsFromOldFormat(document);
   const meta: MetaRecord = { format: RECORD_FORMAT, store, ...(carriedUsd > 0 ? { carriedUsd } : {}), by: BY };
   const puts: Put[] = [{ key: META_KEY, value: meta as unknown as Json }];
-  for (const [id, record] of items) puts.push({ key: itemKey(id), value: record as unknown as Json });
+  for (const { id, item } of items) puts.push({ key: itemKey(id), value: { ...item, by: BY } as unknown as Json });
   return puts;
 }
 
-function failure(reason: Json | undefined): ItemRecord {
-  return { status: 'failed', attempt: 1, reason: cutReason(typeof reason === 'string' ? reason : 'It failed without a reason.'), by: BY };
+function failure(reason: Json | undefined): MovableItem {
+  return { status: 'failed', attempt: 1, reason: cutReason(typeof reason === 'string' ? reason : 'It failed without a reason.') };
 }
 
-function costs(cost: Json | undefined): Pick<ItemRecord, 'cost' | 'costUsd'> {
+function costs(cost: Json | undefined): Pick<MovableItem, 'cost' | 'costUsd'> {
   if (!isObject(cost)) return {};
   // The second format did not count what it could not know.
   const usd = (cost as Cost).costSource === 'unavailable' ? 0 : usdOf(cost.usd);

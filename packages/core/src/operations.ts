@@ -1,9 +1,11 @@
 /**
  * What an operator does to the items of a loop, outside of any claim: many items in few commits, each item judged as it stands then.
  */
-import type { Check, StateRecord } from './backend.js';
+import type { Check, CommitResult, Json, StateRecord } from './backend.js';
+import { LockedError, UnavailableError } from './errors.js';
 import { retried } from './item-results.js';
-import { checkId, type ItemRecord, isFinal, itemKey, nameOf } from './loop-records.js';
+import { byOf, checkId, type ItemRecord, isFinal, itemKey, META_KEY, type MetaRecord, nameOf, RECORD_FORMAT } from './loop-records.js';
+import type { MovableEntry } from './movable-item.js';
 import type { Replacement, StoreLink } from './store-link.js';
 
 /** How many items one commit changes at the most: well below the bounds of *commit/shape*. */
@@ -14,6 +16,18 @@ const BATCH_TRIES = 8;
 
 /** What is to become of a record: a put, a deletion, or nothing. */
 type Change = { readonly put: Replacement } | { readonly forget: Check } | undefined;
+
+/** What became of an item that was to be put as it is. */
+export interface Placed {
+  readonly isPut: boolean;
+  /** What stood in its place before. */
+  readonly standing: ItemRecord | undefined;
+  /** What stood there had been put by the same state. */
+  readonly isOwn: boolean;
+}
+
+/** Whether `entry` may be put in the place of `standing` (`undefined`: of nothing). It may be asked again about the same item. */
+export type MayPut = (entry: MovableEntry, standing: ItemRecord | undefined, options: { readonly isOwn: boolean }) => boolean;
 
 /** Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */
 export async function retryItems(link: StoreLink, runId: string, ids: Iterable<string>): Promise<number> {
@@ -50,6 +64,84 @@ export async function forgetAllItems(link: StoreLink, runId: string): Promise<nu
   }
   await forget();
   return count;
+}
+
+/**
+ * Puts items as they are, in the place of what stands there if `mayPut` allows it; returns what became of each. One commit for each item,
+ * many in flight, in their order: so a store yields them in this order again. Of an id that comes twice the later one is judged after the
+ * earlier.
+ *
+ * Errors: `LOOPSTATE_LOCKED` when a live run holds one of them, `LOOPSTATE_UNAVAILABLE` when what stands there changes all the time,
+ * `LOOPSTATE_BAD_ID`, `LOOPSTATE_VALUE_REFUSED`, and what the backend raises. Some may be put then; it can be called again.
+ */
+export async function putItems(link: StoreLink, runId: string, entries: readonly MovableEntry[], mayPut: MayPut): Promise<Placed[]> {
+  const placed: Placed[] = [];
+  let waiting = entries.map((_, index) => index);
+  for (let tries = 0; waiting.length > 0; tries++) {
+    if (tries === BATCH_TRIES) throw new UnavailableError('The items change all the time: try again when nobody works on them.');
+    const keyOf = (index: number): string => itemKey(checkId(entries[index]?.id));
+    const keys = [...new Set(waiting.map(keyOf))];
+    const found = await link.backend.read(keys);
+    const standing = new Map(keys.map((key, index) => [key, found[index]]));
+    await assertNoneHeld(link, found);
+    const puts: [index: number, put: Replacement][] = [];
+    for (const index of waiting) {
+      const entry = entries[index] as MovableEntry;
+      const record = standing.get(keyOf(index));
+      const value = record?.value as unknown as ItemRecord | undefined;
+      const isOwn = byOf(record)?.startsWith(`${runId}.`) ?? false;
+      const isPut = mayPut(entry, value, { isOwn });
+      placed[index] = { isPut, standing: value, isOwn };
+      if (isPut) puts.push([index, { key: keyOf(index), value: entry.item, revision: record?.revision ?? 0 }]);
+    }
+    const results = await sendEach(
+      link,
+      runId,
+      puts.map(([, put]) => put),
+    );
+    waiting = puts.flatMap(([index], at) => (results[at]?.ok === true ? [] : [index]));
+  }
+  return placed;
+}
+
+/** Says what was spent before this store began. Errors: as {@link putItems}. */
+export async function putCarriedUsd(link: StoreLink, runId: string, carriedUsd: number, newStoreId: () => string): Promise<void> {
+  for (let tries = 0; tries < BATCH_TRIES; tries++) {
+    const [record] = await link.backend.read([META_KEY]);
+    const meta = record?.value as unknown as MetaRecord | undefined;
+    if (meta !== undefined && (meta.carriedUsd ?? 0) === carriedUsd) return;
+    const { carriedUsd: _carriedUsd, by: _by, ...rest } = meta ?? { format: RECORD_FORMAT, store: newStoreId(), by: '' };
+    const value = { ...rest, ...(carriedUsd > 0 ? { carriedUsd } : {}) };
+    if ((await link.send({ puts: [{ key: META_KEY, value, revision: record?.revision ?? 0 }] }, link.nextBy(runId))).ok) return;
+  }
+  throw new UnavailableError('What was spent before changes all the time: try again when nobody works on it.');
+}
+
+/** A claim of a run that is not registered is free; one that the view doesn't know may just have come. */
+async function assertNoneHeld(link: StoreLink, records: readonly (StateRecord | undefined)[]): Promise<void> {
+  const holders = records.flatMap((record) => (record?.value as { readonly run?: Json } | undefined)?.run ?? []) as string[];
+  if (holders.some((runId) => !link.view.runs.has(runId))) await link.refresh();
+  const holder = holders.map((runId) => link.view.runs.get(runId)).find((run) => run !== undefined);
+  if (holder === undefined) return;
+  const { pid, host } = holder.record;
+  throw new LockedError(`The process ${pid} on ${JSON.stringify(host)} is at work here: stop it first. Some items may have been put.`, {
+    pid,
+    host,
+  });
+}
+
+/** One commit for each put. The first goes alone: a store that has to get ready for it would let the others overtake one another. */
+async function sendEach(link: StoreLink, runId: string, puts: readonly Replacement[]): Promise<CommitResult[]> {
+  const send = (put: Replacement): Promise<CommitResult> => link.send({ puts: [put] }, link.nextBy(runId));
+  const [first, ...others] = puts;
+  if (first === undefined) return [];
+  const results = [await send(first)];
+  // None may be left behind, unanswered, by the trouble of another.
+  for (const settled of await Promise.allSettled(others.map(send))) {
+    if (settled.status === 'rejected') throw settled.reason;
+    results.push(settled.value);
+  }
+  return results;
 }
 
 async function inBatches(link: StoreLink, runId: string, ids: Iterable<string>, change: (record: StateRecord) => Change): Promise<number> {

@@ -1,6 +1,7 @@
 import { LoopStateError } from './errors.js';
 
-const DIGEST_LENGTH_MAX = 1_024;
+/** The most characters of a digest. */
+export const DIGEST_LENGTH_MAX = 1_024;
 
 /** A number an option may be. */
 interface Range {
