@@ -204,14 +204,17 @@ export class LoopState {
   }
 
   /**
-   * Forgets all items and runs, so that the loop starts from nothing; returns how many items were forgotten. Revisions go on growing.
+   * Forgets all items and runs, and what was spent, so that the loop starts from nothing; returns how many items were forgotten. Revisions go
+   * on growing.
    * Not one commit but many: what interrupts it leaves some items, and it can be called again.
    *
    * Errors: `LOOPSTATE_LOCKED` while another run is alive, as far as is known; and what the backend raises.
    */
   async reset(): Promise<number> {
     await this.assertUnused();
-    return await forgetAllItems(this.#link, this.runId);
+    const count = await forgetAllItems(this.#link, this.runId);
+    if (this.carriedUsd > 0) await this.putCarriedUsd(0);
+    return count;
   }
 
   /**

@@ -48,6 +48,18 @@ describe('Operations', () => {
     expect((await a.state.read('item-0'))?.crashes).to.equal(undefined);
   });
 
+  it('once-recorded: a reset forgets every item, and with them what was spent before the store began', async () => {
+    const { a, b } = await handles();
+    await a.putCarriedUsd(3);
+    await a.begin('x');
+    await a.end('x', { status: 'success', cost: { usd: 1 } });
+    await a.close();
+    expect(await b.reset()).to.equal(1);
+    expect(b.progress).to.include({ completed: 0, costUsd: 0 });
+    await b.refresh();
+    expect(b.progress.costUsd, 'read anew').to.equal(0);
+  });
+
   it('changes/no-gap: items come one after another, each as it stands', async () => {
     const { a } = await handles();
     for (const id of ['x', 'y']) await a.begin(id);

@@ -4,7 +4,10 @@
 import { createRequire } from 'node:module';
 import { isLoopStateError } from '@loopstate/core';
 import { Command, CommanderError } from 'commander';
+import { addCopyCommand } from './cli/copy-command.js';
 import { EXIT_CODES, type ExitCode, exitCodeOfError } from './cli/exit-codes.js';
+import { addExportCommand } from './cli/export-command.js';
+import { addImportCommand } from './cli/import-command.js';
 import { addResetCommand } from './cli/reset-command.js';
 import { addRunCommand } from './cli/run-command.js';
 import { addStatusCommand } from './cli/status-command.js';
@@ -51,6 +54,9 @@ function createProgram(onExit: (code: ExitCode) => void): Command {
   addRunCommand(program, onExit);
   addStatusCommand(program, onExit);
   addResetCommand(program, onExit);
+  addExportCommand(program, onExit);
+  addImportCommand(program, onExit);
+  addCopyCommand(program, onExit);
   return program;
 }
 
