@@ -1,0 +1,79 @@
+/**
+ * `loopstate export`: a loop as text, read beside a running loop, without a lock.
+ */
+import { realpath } from 'node:fs/promises';
+import { LoopContent, LoopStateError, type StateBackend } from '@loopstate/core';
+import type { Command } from 'commander';
+import { openBackend, placeOf } from '../backend-url.js';
+import { exportLines, version2Text } from '../export-text.js';
+import type { ExitCode } from './exit-codes.js';
+import { untilInterrupted } from './interruption.js';
+import { oneOf } from './option-values.js';
+import { writeOutputFile, writeStandardOutput } from './output-file.js';
+import { findingLine } from './reporters.js';
+import { shownState } from './shown-state.js';
+import { stateOption } from './state-option.js';
+import { visible } from './visible-text.js';
+
+interface ExportOptions {
+  readonly state: string;
+  readonly output: string;
+  readonly format: 'jsonl' | 'v2';
+}
+
+/** Adds `export` to the program; `onExit` is told the exit code. */
+export function addExportCommand(program: Command, onExit: (code: ExitCode) => void): void {
+  program
+    .command('export')
+    .summary('write a loop as text, to keep it or to move it')
+    .description('Write a loop as JSON Lines, with all that is known of its items. It only reads: it can be used beside a running loop.')
+    .addOption(stateOption('the state to export'))
+    .option('-o, --output <file>', 'where to write; a file appears when all of it is there', '-')
+    .option('--format <name>', 'jsonl holds all; v2 is {"version":2,…}, with outcomes and costs only', oneOf('jsonl', 'v2'), 'jsonl')
+    .addHelpText('after', HELP)
+    .action(async (options: ExportOptions) => onExit(await untilInterrupted((signal) => exportLoop(options, signal))));
+}
+
+const HELP = `
+An item that a run holds is outstanding in the export, and its attempt is not counted.
+
+Examples:
+  $ loopstate export --state ./encode.json -o encode.jsonl
+  $ loopstate export --state ./encode.json | loopstate import --state sqlite:./encode.db -
+`;
+
+async function exportLoop({ state: target, output, format }: ExportOptions, signal: AbortSignal): Promise<ExitCode> {
+  await refuseOwnFile(target, output);
+  const backend = await openBackend(target, { access: 'read' });
+  try {
+    const loop = await LoopContent.open(backend);
+    tellFindings(backend);
+    const text = until(signal, format === 'v2' ? version2Text(loop) : exportLines(loop));
+    if (output === '-') return (await writeStandardOutput(text)) ? 0 : 130;
+    await writeOutputFile(output, text);
+    process.stdout.write(`${visible(shownState(target))}: exported to ${visible(output)}\n`);
+    return 0;
+  } finally {
+    await backend.close();
+  }
+}
+
+/** An export in place of the state itself would be the end of it. */
+async function refuseOwnFile(target: string, output: string): Promise<void> {
+  const place = placeOf(target);
+  if (place.kind !== 'file' || output === '-') return;
+  const paths = await Promise.all([place.path, output].map((path) => realpath(path).catch(() => path)));
+  if (paths[0] !== paths[1]) return;
+  throw new LoopStateError('LOOPSTATE_BAD_OPTION', `${output} is the state itself: name another file. Nothing was written.`);
+}
+
+function tellFindings({ recovery }: StateBackend): void {
+  for (const finding of recovery) process.stderr.write(`${findingLine(finding)}\n`);
+}
+
+async function* until(signal: AbortSignal, parts: AsyncIterable<string>): AsyncGenerator<string> {
+  for await (const part of parts) {
+    signal.throwIfAborted();
+    yield part;
+  }
+}

@@ -1,0 +1,46 @@
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { LoopStateError } from '@loopstate/core';
+
+/** A file that can be read more than once. */
+export interface InputFile {
+  readonly path: string;
+  /** Removes what was made of it. */
+  remove(): Promise<void>;
+}
+
+/**
+ * The file that `path` names. Of standard input (`-`), and of a pipe, a copy is made in the directory for temporary files: all of an import is
+ * read before anything of it is put.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION`, and the reason of `signal`.
+ */
+export async function inputFile(path: string, signal: AbortSignal): Promise<InputFile> {
+  try {
+    if (path === '-') return await copied(process.stdin, signal);
+    const found = await stat(path);
+    if (found.isFile()) return { path, remove: async () => undefined };
+    return await copied(createReadStream(path), signal);
+  } catch (cause) {
+    if (signal.aborted) throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', `The input can not be read: ${reason}. Nothing was imported.`, { cause });
+  }
+}
+
+async function copied(stream: Readable, signal: AbortSignal): Promise<InputFile> {
+  const folder = await mkdtemp(join(tmpdir(), 'loopstate-import-'));
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  const path = join(folder, 'input');
+  try {
+    await pipeline(stream, createWriteStream(path, { flags: 'wx', mode: 0o600 }), { signal });
+    return { path, remove };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
