@@ -63,6 +63,16 @@ describe('examples', () => {
     }
   });
 
+  it('loop-the-loop-state completes six prompts in two runs, each once', async () => {
+    const { root } = await compiledPackages();
+    const script = join(root, 'examples/loop-the-loop-state.js');
+    const shown = spawnSync(process.execPath, [script, join(place, 'state.json')], { encoding: 'utf8' });
+    expect(shown.status, shown.stderr).to.equal(0);
+    const { results, ...others } = JSON.parse(shown.stdout) as { results: object };
+    expect(Object.keys(results)).to.have.members(['one', 'two', 'three', 'four', 'five', 'six']);
+    expect(others).to.deep.equal({ version: 2, claims: {}, totalUsd: 1.5 });
+  });
+
   it('checksum-tree computes what others do', async () => {
     const tree = join(place, 'tree');
     mkdirSync(tree);
