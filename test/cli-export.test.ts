@@ -117,7 +117,7 @@ describe('loopstate export and import', () => {
           return await running.end;
         };
         let [kills, partial, withinMs] = [0, 0, 500];
-        for (let tries = 0; kills < KILLS && tries < 40; tries++) {
+        for (let tries = 0; (kills < KILLS || partial === 0) && tries < 60; tries++) {
           if ((await run(random() * withinMs)).code === null) kills += 1;
           const count = await countAt(url);
           if (count > 0 && count < 4_000) partial += 1;
@@ -199,6 +199,9 @@ describe('loopstate export and import', () => {
     expect(JSON.parse(stdout)).to.include({ imported: 50, isWhole: false });
     expect(stderr).to.include('not whole');
     expect(await exportAt(path('new.json'))).to.equal(text);
+    const state = await cli(['import', '--state', 'new.json', 'state.json']);
+    expect(state.code).to.equal(6);
+    expect(state.stderr).to.include('loopstate copy');
     for (const bad of [['nothing.jsonl'], ['cut.jsonl', '--items', 'x'], ['cut.jsonl', '--format', 'csv'], []])
       expect((await cli(['import', '--state', 'new.json', ...bad])).code, bad.join()).to.equal(2);
   });
@@ -269,4 +272,4 @@ describe('loopstate export and import', () => {
     expect((await cli(['import', '--state', 'new.json', '--replace', '-'], { input: old(5) })).code).to.equal(0);
     expect(await costOf()).to.equal(5);
   });
-});
+}).timeout(60_000);

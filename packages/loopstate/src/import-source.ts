@@ -110,6 +110,7 @@ async function openOldFormat(
 ): Promise<ImportSource> {
   const document = parsed(await readFile(path, 'utf8'));
   if (document === undefined) throw foreign(source, 'it is no JSON, or was cut');
+  if (isOwnState(document)) throw foreign(source, 'it is a state itself: use loopstate copy');
   if (!isOldFormat(document)) throw foreign(source, 'it is nothing that loopstate knows');
   const found = 'version' in document ? 'v2' : 'v1';
   if (format !== undefined && format !== found) throw foreign(source, `it has the format ${found}, not ${format}`);
@@ -134,6 +135,10 @@ async function formatOf(path: string): Promise<'jsonl' | 'joblog' | undefined> {
     return header?.loopstate === 'export' ? 'jsonl' : undefined;
   }
   return undefined;
+}
+
+function isOwnState(document: Json): boolean {
+  return typeof document === 'object' && document !== null && 'loopstate' in document && 'chunks' in document;
 }
 
 function parsed(text: string): Json | undefined {
