@@ -1,5 +1,7 @@
 /** What a file is, found out by SQLite itself: to read it past SQLite would release the locks that this process has on it. */
+import fs from 'node:fs/promises';
 import { numberOf, type SqlConnection, textOf, withAttached } from './connection.js';
+import type { StoreNames } from './names.js';
 import { statIfPresent } from './place.js';
 import { COLUMNS, FORMAT, parseFileHeader, revisionOf, TABLE, toStoredRow } from './records.js';
 import { DamagedError, hasCode, isDamage } from './trouble.js';
@@ -30,6 +32,31 @@ export async function inspect(path: string, depth: 'every' | 'first' = 'every'):
     if (isDamage(error) || hasCode(error, 'SQLITE_ERROR'))
       return { kind: 'damaged', reason: error instanceof Error ? error.message : String(error) };
     throw error;
+  }
+}
+
+/**
+ * As {@link inspect}, for a database that nobody has open: with its log, if it has one, it is only opened when it is a database by itself.
+ * SQLite would write the log into anything.
+ */
+export async function inspectLeft(names: StoreNames, depth: 'every' | 'first' = 'every'): Promise<Inspection> {
+  const log = await statIfPresent(names.log);
+  if (log !== undefined && log.size > 0 && (await isNoDatabase(names))) return { kind: 'no-database' };
+  return await inspect(names.database, depth);
+}
+
+/** Under another name it has no log. */
+async function isNoDatabase(names: StoreNames): Promise<boolean> {
+  const other = names.temporary();
+  try {
+    await fs.link(names.database, other);
+    await withAttached(other, 'store', (connection) => connection.query('SELECT count(*) FROM store.sqlite_schema'));
+    return false;
+  } catch (error) {
+    // Whatever else is wrong, a database that is gone or a file system without links included, is found out later.
+    return hasCode(error, 'SQLITE_NOTADB');
+  } finally {
+    for (const name of [other, `${other}-wal`, `${other}-shm`]) await fs.rm(name, { force: true });
   }
 }
 

@@ -4,10 +4,12 @@ import { AbsentError, type RecoveryFinding, UnavailableError } from '@loopstate/
 import { isBackupBehind, writeBackup } from './backup.js';
 import { inTransaction, openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
 import { updateFileHeader, writeFileHeader, writeJobHeader } from './headers.js';
-import { inspect } from './inspection.js';
+import { type Inspection, inspect, inspectLeft } from './inspection.js';
+import { type KeptLog, keepLog, putLogBack } from './kept-log.js';
+import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
 import { assertUsable, type FileSystemType, makeDirectories, statIfPresent, syncDirectory } from './place.js';
-import { prepare, refuse } from './preparation.js';
+import { prepare, refuse, removeTemporaries } from './preparation.js';
 import { Presence } from './presence.js';
 import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
 
@@ -37,18 +39,15 @@ export interface OpenDatabase {
 export async function openForWriting(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'write' });
   // A file that is to be refused gets nothing put beside it, not even a lock.
-  if ((await statIfPresent(names.lock)) === undefined) {
-    const found = await inspect(names.database, 'first');
-    const mayBeRestored = found.kind === 'no-database' && (await statIfPresent(names.backup)) !== undefined;
-    if (!mayBeRestored) refuse(names.database, found);
-  }
+  const log = (await statIfPresent(names.lock)) === undefined ? await refuseOrKeepLog(names, surroundings.now()) : undefined;
   await makeDirectories(names.directory);
   let connection: SqlConnection | undefined;
   const findings: RecoveryFinding[] = [];
   const presence = await Presence.enter(names.lock, {
     withinMs: PREPARED_WITHIN_MS,
     async whenAlone() {
-      findings.push(...(await prepare(names, surroundings.now())));
+      if (log === undefined) await removeTemporaries(names);
+      findings.push(...(await prepare(names, log ?? (await keepLog(names, surroundings.now())), surroundings.now())));
       connection = await openAttached(names.database, 'store');
       await setUp(connection, names, surroundings);
       await markOpen(connection, true);
@@ -71,24 +70,76 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   }
 }
 
+/** For a place that nobody has had open. Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`, those of SQLite, any system error. */
+async function refuseOrKeepLog(names: StoreNames, now: number): Promise<KeptLog> {
+  const log = await keepLog(names, now);
+  try {
+    const found = await inspectLeft(names, 'first');
+    const mayBeRestored = found.kind === 'no-database' && (await statIfPresent(names.backup)) !== undefined;
+    if (!mayBeRestored) refuse(names.database, found);
+  } catch (error) {
+    await putLogBack(names, log);
+    throw error;
+  }
+  return log;
+}
+
 /** Opens for reading; nothing is made, repaired or copied. Errors: as {@link openForWriting}, `LOOPSTATE_ABSENT` when there is no such job. */
 export async function openForReading(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'read' });
-  const found = await inspect(names.database, 'first');
+  const { log, found } = await look(names);
+  if (log === 'damaged')
+    throw new UnavailableError(`${names.log} is damaged: opening the state for writing keeps it, and says what is lost.`);
   refuse(names.database, found);
   if (found.kind === 'damaged')
     throw new UnavailableError(`${names.database} is damaged (${found.reason}): opening it for writing repairs it.`);
   if (found.kind !== 'sound') throw new AbsentError(`${names.database} holds no state: there is nothing to read yet.`);
   const connection = await openAttached(names.database, 'store');
+  const close = () => closeReader(names, connection, { hadLog: log !== 'absent' });
   try {
     await setPragma(connection, names, { name: 'query_only', value: 1 });
     if (!(await hasJob(connection, surroundings.job))) {
       throw new AbsentError(`${names.database} has no job ${JSON.stringify(surroundings.job)}: there is nothing to read yet.`);
     }
-    return { connection, findings: [], survivesPowerLoss, close: () => connection.close() };
+    return { connection, findings: [], survivesPowerLoss, close };
   } catch (error) {
-    await connection.close();
+    await close();
     throw error;
+  }
+}
+
+/** What stands there, and the log that a process left behind; `absent` also while someone writes to it. */
+async function look(names: StoreNames): Promise<{ log: LogKind; found: Inspection }> {
+  let log: LogKind = 'absent';
+  let found: Inspection | undefined;
+  if ((await statIfPresent(names.log)) !== undefined) {
+    const judge = async (): Promise<void> => {
+      log = await inspectLog(names.log);
+      // One that is damaged is not shown to SQLite, which would take it away.
+      found = log === 'damaged' ? { kind: 'absent' } : await inspectLeft(names, 'first');
+    };
+    // Where nothing may be written there is no lock to be had; nor would SQLite take the log away.
+    await Presence.ifAlone(names.lock, judge).catch(() => false);
+  }
+  return { log, found: found ?? (await inspect(names.database, 'first')) };
+}
+
+/**
+ * Whoever closes a database last takes its log into it. After a crash that may be a reader, and nobody must think later that the log
+ * was lost.
+ */
+async function closeReader(names: StoreNames, connection: SqlConnection, { hadLog }: { hadLog: boolean }): Promise<void> {
+  try {
+    if (hadLog || (await statIfPresent(names.log)) !== undefined) {
+      await Presence.ifAlone(names.lock, async () => {
+        await connection.query('PRAGMA query_only = 0');
+        await markOpen(connection, false);
+      });
+    }
+  } catch {
+    // It may not be written here: then SQLite leaves the log as well.
+  } finally {
+    await connection.close();
   }
 }
 

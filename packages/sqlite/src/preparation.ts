@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { LoopStateError, type RecoveryFinding } from '@loopstate/core';
 import { withAttached } from './connection.js';
 import { type FindingCode, HOW_TO_RESET } from './findings.js';
-import { type Inspection, inspect } from './inspection.js';
+import { type Inspection, inspect, inspectLeft } from './inspection.js';
+import { dropTornLog, type KeptLog, putLogBack } from './kept-log.js';
+import type { LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
 import { makeFile, putAside, statIfPresent } from './place.js';
-import { type Restored, restoreFile, restoreRecords, skipRevisions } from './restoration.js';
+import { REVISIONS_OF_A_GROUP, type Restored, restoreFile, restoreRecords, skipRevisions } from './restoration.js';
 
 /** A finding, before it is reported. */
 type Finding = RecoveryFinding & { readonly code: FindingCode };
@@ -15,26 +17,42 @@ type Finding = RecoveryFinding & { readonly code: FindingCode };
 /** The troubles in which the records are taken from somewhere else. */
 type Trouble = Extract<FindingCode, `database-${string}`>;
 
+/** The troubles in which the latest commits may be missing. */
+type LogTrouble = Extract<FindingCode, `wal-${string}`>;
+
 /** What is wrong with a database, and what is to be done. */
 export type Remedy =
   | { readonly do: 'nothing' }
   | { readonly do: 'refuse'; readonly error: LoopStateError }
   | { readonly do: 'restore-file'; readonly code: Trouble; readonly useCopy: boolean; readonly salvageOld: boolean }
   | { readonly do: 'restore-records'; readonly code: Trouble }
-  | { readonly do: 'skip-revisions'; readonly code: 'wal-missing' };
+  | { readonly do: 'skip-revisions'; readonly code: LogTrouble };
 
-/** Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_UNAVAILABLE`, those of SQLite, any system error. */
-export async function prepare(names: StoreNames, now: number): Promise<Finding[]> {
-  await removeTemporaries(names);
-  const database = await inspect(names.database);
-  const hasLog = (await statIfPresent(names.log)) !== undefined;
-  const findings: Finding[] = [];
-  const copy = await soundCopy(names, { database, now, findings });
-  const remedy = remedyFor(names.database, { database, copy, hasLog });
-  if (remedy.do === 'refuse') throw remedy.error;
-  if (remedy.do !== 'nothing') findings.push(...(await apply(names, remedy, { reason: reasonOf(database), now })));
+/**
+ * `log`: as it was before SQLite saw the database for the first time.
+ *
+ * Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_UNAVAILABLE`, those of SQLite, any system error.
+ */
+export async function prepare(names: StoreNames, log: KeptLog, now: number): Promise<Finding[]> {
+  const database = await inspectLeft(names);
+  const { copy, uselessAs } = await inspectCopy(names, database);
+  const remedy = remedyFor(names.database, { database, copy, log: log.kind });
+  if (remedy.do === 'refuse') {
+    await putLogBack(names, log);
+    throw remedy.error;
+  }
+  const findings = remedy.do === 'nothing' ? [] : await apply(names, remedy, { reason: reasonOf(database), log, now });
+  if (log.kind === 'damaged' && remedy.do !== 'skip-revisions') findings.push(logFinding(names, 'wal-damaged', log));
+  // What is of no use is moved last: a place that is refused keeps all that stands there.
+  if (uselessAs !== undefined) findings.push(await putCopyAside(names, uselessAs, now));
   await makeFile(names.database);
+  await dropTornLog(log);
   return findings;
+}
+
+/** Removes what was on its way to another name when its process ended. */
+export async function removeTemporaries(names: StoreNames): Promise<void> {
+  for (const name of names.temporariesAmong(await fs.readdir(names.directory))) await fs.rm(join(names.directory, name), { force: true });
 }
 
 /**
@@ -48,8 +66,9 @@ export function refuse(path: string, found: Inspection): void {
 }
 
 /** What is to be done, by what was found: pure, so that every case can be read here. */
-export function remedyFor(path: string, { database, copy, hasLog }: { database: Inspection; copy: Inspection; hasLog: boolean }): Remedy {
+export function remedyFor(path: string, { database, copy, log }: { database: Inspection; copy: Inspection; log: LogKind }): Remedy {
   const hasCopy = copy.kind === 'sound';
+  const hasLog = log !== 'absent';
   const fromCopy = (code: Trouble, salvageOld: boolean): Remedy => ({ do: 'restore-file', code, useCopy: hasCopy, salvageOld });
   // Without its database, a copy that we can't read is all there is.
   if (copy.kind === 'newer' && database.kind !== 'sound') return refused(`${path}.backup`, copy);
@@ -70,6 +89,8 @@ export function remedyFor(path: string, { database, copy, hasLog }: { database: 
       return refused(path, database);
     case 'sound':
       if (copy.kind === 'sound' && copy.revision > database.revision) return { do: 'restore-records', code: 'database-older' };
+      if (log === 'damaged') return { do: 'skip-revisions', code: 'wal-damaged' };
+      if (log === 'torn') return { do: 'skip-revisions', code: 'wal-torn' };
       return database.isOpen && !hasLog ? { do: 'skip-revisions', code: 'wal-missing' } : { do: 'nothing' };
   }
 }
@@ -102,27 +123,28 @@ function refusal(path: string, found: Inspection): LoopStateError | undefined {
   }
 }
 
-/** What the copy is; one that is of no use is put aside. */
-async function soundCopy(
-  names: StoreNames,
-  { database, now, findings }: { database: Inspection; now: number; findings: Finding[] },
-): Promise<Inspection> {
+type UselessCopy = 'backup-damaged' | 'backup-of-other-store';
+
+/** What the copy is; one that is of no use counts as absent. */
+async function inspectCopy(names: StoreNames, database: Inspection): Promise<{ copy: Inspection; uselessAs: UselessCopy | undefined }> {
   let copy = await inspect(names.backup, 'first');
   // Only one that may be needed is read to its end.
   const isNeeded = copy.kind === 'sound' && (database.kind !== 'sound' || copy.revision > database.revision);
   if (isNeeded) copy = await inspect(names.backup);
-  const code = whyUseless(copy, database);
-  if (code === undefined) return copy;
+  const uselessAs = whyUseless(copy, database);
+  return { copy: uselessAs === undefined ? copy : { kind: 'absent' }, uselessAs };
+}
+
+async function putCopyAside(names: StoreNames, code: UselessCopy, now: number): Promise<Finding> {
   const keptAs = await putAside(names, [names.backup], now);
   const message = {
     'backup-damaged': `The copy ${names.backup} is damaged.`,
     'backup-of-other-store': `The copy ${names.backup} belongs to another store than the database beside it.`,
   }[code];
-  findings.push(finding({ code, severity: 'warning', where: names.backup, message: `${message} It is put aside.` }, keptAs));
-  return { kind: 'absent' };
+  return finding({ code, severity: 'warning', where: names.backup, message: `${message} It is put aside.` }, keptAs);
 }
 
-function whyUseless(copy: Inspection, database: Inspection): 'backup-damaged' | 'backup-of-other-store' | undefined {
+function whyUseless(copy: Inspection, database: Inspection): UselessCopy | undefined {
   if (copy.kind === 'absent' || copy.kind === 'newer') return undefined;
   if (copy.kind !== 'sound') return 'backup-damaged';
   return database.kind === 'sound' && database.store !== copy.store ? 'backup-of-other-store' : undefined;
@@ -131,16 +153,16 @@ function whyUseless(copy: Inspection, database: Inspection): 'backup-damaged' | 
 async function apply(
   names: StoreNames,
   remedy: Exclude<Remedy, { do: 'nothing' | 'refuse' }>,
-  { reason, now }: { reason: string; now: number },
+  { reason, log, now }: { reason: string; log: KeptLog; now: number },
 ): Promise<Finding[]> {
   const where = names.database;
   if (remedy.do === 'skip-revisions') {
-    await withAttached(names.database, 'store', skipRevisions);
-    const message = `${where} was not closed, and its write-ahead log ${names.log} is gone: the latest commits may be missing.`;
-    return [{ code: remedy.code, severity: 'warning', where, message }];
+    const count = remedy.code === 'wal-torn' ? REVISIONS_OF_A_GROUP : undefined;
+    await withAttached(names.database, 'store', (connection) => skipRevisions(connection, count));
+    return [logFinding(names, remedy.code, log)];
   }
   const writtenAt = (await statIfPresent(names.backup))?.mtime.toISOString() ?? 'earlier';
-  const { keptAs, salvaged } = await restore(names, remedy, now);
+  const { keptAs, salvaged } = await restore(names, remedy, { log, now });
   const message = {
     'database-missing': `${where} was gone.`,
     'database-emptied': `${where} was emptied.`,
@@ -156,24 +178,41 @@ async function apply(
   return [found, { code: 'started-from-backup', severity: remedy.code === 'database-older' ? 'warning' : 'loss', where, message: sequel }];
 }
 
+function logFinding({ database, log }: StoreNames, code: LogTrouble, { copy }: KeptLog): Finding {
+  switch (code) {
+    case 'wal-missing': {
+      const message = `${database} was not closed, and its write-ahead log ${log} is gone: the latest commits may be missing.`;
+      return { code, severity: 'warning', where: database, message };
+    }
+    case 'wal-torn':
+      return {
+        code,
+        severity: 'info',
+        where: log,
+        message: `${log} ends in a commit that was cut short: nobody was told of it, and it is dropped.`,
+      };
+    case 'wal-damaged': {
+      const message = `${log} is damaged: the commits from there on are lost.`;
+      return finding({ code, severity: 'loss', where: log, message }, copy);
+    }
+  }
+}
+
 async function restore(
   names: StoreNames,
   remedy: Extract<Remedy, { do: 'restore-file' | 'restore-records' }>,
-  now: number,
+  { log, now }: { log: KeptLog; now: number },
 ): Promise<Restored> {
   if (remedy.do === 'restore-records') return await restoreRecords(names, { keep: remedy.code === 'database-older', now });
   const restored = await restoreFile(names, { ...remedy, now });
   if (restored !== undefined) return restored;
   if (remedy.code !== 'database-damaged')
     return { keptAs: await putAside(names, names.files, now), salvaged: { rows: 0, isComplete: false } };
+  await putLogBack(names, log);
   throw new LoopStateError(
     'LOOPSTATE_UNAVAILABLE',
-    `${names.database} is damaged, nothing of it can be read, and there is no copy. It is left untouched: move it away to start from nothing.`,
+    `${names.database} is damaged, nothing of it can be read, and there is no copy. It is left there: move it away to start from nothing.`,
   );
-}
-
-async function removeTemporaries(names: StoreNames): Promise<void> {
-  for (const name of names.temporariesAmong(await fs.readdir(names.directory))) await fs.rm(join(names.directory, name), { force: true });
 }
 
 function finding(found: Finding, keptAs: string | undefined): Finding {

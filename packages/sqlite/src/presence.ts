@@ -7,7 +7,8 @@
  *
  * **Invariant:** from `enter` to `leave` the transaction that holds the lock is open.
  */
-import { openAttached, rollBack, type SqlConnection, whenFree } from './connection.js';
+import { openAttached, rollBack, type SqlConnection, whenFree, withAttached } from './connection.js';
+import { statIfPresent } from './place.js';
 import { isBusy } from './trouble.js';
 
 /** See the invariant above. */
@@ -39,6 +40,15 @@ export class Presence {
       await connection.close();
       throw error;
     }
+  }
+
+  /** Runs `run` if nobody is present, while newcomers wait; makes nothing. Resolves to whether it ran. Errors: those of `run`, those of SQLite. */
+  static async ifAlone(path: string, run: () => Promise<void>): Promise<boolean> {
+    if ((await statIfPresent(path)) === undefined) {
+      await run();
+      return true;
+    }
+    return await withAttached(path, 'presence', (connection) => runAlone(connection, run));
   }
 
   /** Is present no more; if nobody else is, runs `whenLast`, while newcomers wait. Errors: those of `whenLast`. */

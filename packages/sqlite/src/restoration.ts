@@ -11,6 +11,9 @@ import { addRows, type Salvaged, salvage } from './salvage.js';
 /** Commits that were lost had revisions too, and none may be given again; nobody commits more than this between two copies. */
 const REVISIONS_SKIPPED = 1_000_000_000;
 
+/** The same where only the last transaction can have been lost: a group of commits. Few enough, since it happens with a crash. */
+export const REVISIONS_OF_A_GROUP = 1_000_000;
+
 const NOTHING: Salvaged = { rows: 0, isComplete: false };
 
 /** What was done. */
@@ -81,11 +84,11 @@ export async function restoreRecords(names: StoreNames, { keep, now }: { keep: b
  * Lifts the revisions above all that may have been given, and forgets the deletions so far: what followers have seen may be more
  * than what stands now.
  */
-export async function skipRevisions(connection: SqlConnection): Promise<void> {
+export async function skipRevisions(connection: SqlConnection, count = REVISIONS_SKIPPED): Promise<void> {
   const [file] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);
   const store = file === undefined ? randomUUID() : parseFileHeader(textOf(file, 'value')).store;
   const [row] = await connection.query(`SELECT coalesce(max(seq), 0) AS last FROM ${TABLE}`);
-  const floor = revisionOf(numberOf(row ?? {}, 'last')) + REVISIONS_SKIPPED;
+  const floor = revisionOf(numberOf(row ?? {}, 'last')) + count;
   for (const { job } of await connection.query(`SELECT DISTINCT job FROM ${TABLE} WHERE job <> ''`)) {
     if (typeof job === 'string') await writeJobHeader(connection, job, { forgotten: floor });
   }

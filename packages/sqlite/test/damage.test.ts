@@ -160,6 +160,16 @@ describe('sqlite: damage', () => {
       expect(contentOf(directory)).to.deep.equal(content);
     }));
 
+  it('a place that is refused keeps all its files, a damaged copy too', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      await makeStore(path);
+      for (const name of [path, `${path}.backup`]) overwrite(name, 0, Buffer.alloc(200, 'x'));
+      const content = contentOf(directory);
+      expect(await refusal(path)).to.equal('LOOPSTATE_FOREIGN');
+      expect(contentOf(directory)).to.deep.equal(content);
+    }));
+
   it('a database that was restored from an older copy is noticed, and goes on with what was committed after', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');

@@ -1,0 +1,117 @@
+/**
+ * A write-ahead log that a killed process left behind is taken over without a word when it is whole; what is wrong with it is said, and kept.
+ * The logs are those of real databases, copied while they are open, as a SIGKILL would leave them.
+ */
+import fs from 'node:fs';
+import { dirname, join } from 'node:path';
+import { expect } from 'chai';
+import { judgeLog } from '../src/log-inspection.js';
+import { openSqliteBackend } from '../src/open-sqlite-backend.js';
+import { contentOf, findingsOf, put, recordsOf, refusal, withDirectory } from './stores.js';
+
+const COMMITS = 12;
+
+describe('sqlite: a log that was left behind', () => {
+  for (const hasLock of [true, false]) {
+    const which = hasLock ? 'with its lock file' : 'without its lock file';
+
+    it(`acked-survives, always-starts: it is taken over, and nothing is wrong, ${which}`, () =>
+      withLeftStore({ hasLock }, async (path) => {
+        for (let count = 0; count < 2; count++) {
+          const store = await openSqliteBackend(path);
+          expect(findingsOf(store)).to.deep.equal([]);
+          expect(await recordsOf(store)).to.have.property('size', COMMITS);
+          await store.close();
+        }
+      }));
+
+    it(`always-starts: damage in its middle is a loss that is told, and it is kept, ${which}`, () =>
+      withLeftStore({ hasLock }, async (path) => {
+        const log = fs.readFileSync(`${path}-wal`);
+        log[Math.floor(log.length / 2)]! ^= 1;
+        fs.writeFileSync(`${path}-wal`, log);
+        // Who only looks must not take the log away.
+        expect(await refusal(path, { access: 'read' })).to.equal('LOOPSTATE_UNAVAILABLE');
+        const store = await openSqliteBackend(path);
+        expect(store.recovery.map(({ code, severity }) => [code, severity])).to.deep.equal([['wal-damaged', 'loss']]);
+        expect(fs.readFileSync(store.recovery[0]!.keptAs!).equals(log)).to.equal(true);
+        expect(await put(store, { next: 1 }), 'commit/one-revision').to.be.greaterThan(COMMITS);
+        await store.close();
+        const again = await openSqliteBackend(path);
+        expect(findingsOf(again)).to.deep.equal([]);
+        await again.close();
+      }));
+  }
+
+  it('always-starts: a commit that was cut short is mentioned, and its revision is given to nobody', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      fs.truncateSync(`${path}-wal`, fs.statSync(`${path}-wal`).size - 100);
+      const store = await openSqliteBackend(path);
+      expect(store.recovery.map(({ code, severity }) => [code, severity])).to.deep.equal([['wal-torn', 'info']]);
+      expect(await recordsOf(store)).to.have.property('size', COMMITS - 1);
+      expect(await put(store, { next: 1 }), 'commit/one-revision').to.be.greaterThan(COMMITS);
+      await store.close();
+      expect(fs.readdirSync(dirname(path)).filter((name) => /damaged|tmp/.test(name))).to.deep.equal([]);
+    }));
+
+  it('always-starts: who only looked at it, and closed it last, leaves nothing behind that alarms the next', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      const reader = await openSqliteBackend(path, { access: 'read' });
+      expect(await recordsOf(reader)).to.have.property('size', COMMITS);
+      await reader.close();
+      const store = await openSqliteBackend(path);
+      expect(findingsOf(store)).to.deep.equal([]);
+      expect(await recordsOf(store)).to.have.property('size', COMMITS);
+      await store.close();
+    }));
+
+  for (const access of ['read', 'write'] as const) {
+    it(`LOOPSTATE_FOREIGN: it is not written into a file that is no database, access ${access}`, () =>
+      withLeftStore({ hasLock: false }, async (path) => {
+        fs.writeFileSync(path, 'Dear diary, '.repeat(1_000));
+        for (const log of [fs.readFileSync(`${path}-wal`), Buffer.from('and so on')]) {
+          fs.writeFileSync(`${path}-wal`, log);
+          fs.rmSync(`${path}-shm`, { force: true });
+          const content = contentOf(dirname(path));
+          expect(await refusal(path, { access })).to.equal('LOOPSTATE_FOREIGN');
+          expect(contentOf(dirname(path))).to.deep.equal(content);
+        }
+      }));
+  }
+
+  it('no flipped bit, and no cut within a frame, passes for a whole log', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      const log = fs.readFileSync(`${path}-wal`);
+      expect(judgeLog(log)).to.equal('whole');
+      const found = { torn: 0, damaged: 0 };
+      for (let at = 0; at < log.length; at++) {
+        log[at]! ^= 0x10;
+        const kind = judgeLog(log);
+        expect(kind, `byte ${at}`).to.not.equal('whole');
+        found[kind as 'torn' | 'damaged'] += 1;
+        log[at]! ^= 0x10;
+        at += at % 4_096 < 64 ? 0 : 63; // Every byte of the headers, and every 64th of the pages.
+      }
+      expect(found.damaged).to.be.greaterThan(found.torn);
+      const frameBytes = 4_096 + 24;
+      for (let end = 33; end < log.length; end += 53) {
+        if ((end - 32) % frameBytes !== 0) expect(judgeLog(log.subarray(0, end)), `cut at ${end}`).to.equal('torn');
+      }
+    }));
+});
+
+/** Runs with the path of a database whose process was killed after some commits. */
+async function withLeftStore({ hasLock }: { hasLock: boolean }, run: (path: string) => Promise<void>): Promise<void> {
+  await withDirectory(async (directory) => {
+    const [source, left] = [join(directory, 'source'), join(directory, 'left')];
+    fs.mkdirSync(source);
+    fs.mkdirSync(left);
+    const store = await openSqliteBackend(join(source, 'state.db'));
+    for (let count = 1; count <= COMMITS; count++) await put(store, { [`key ${count}`]: count });
+    for (const name of fs.readdirSync(source)) {
+      if (hasLock || !name.endsWith('.lock')) fs.copyFileSync(join(source, name), join(left, name));
+    }
+    await store.close();
+    await run(join(left, 'state.db'));
+  });
+}
