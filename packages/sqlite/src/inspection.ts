@@ -1,12 +1,15 @@
 /** What a file is, found out by SQLite itself: to read it past SQLite would release the locks that this process has on it. */
 import fs from 'node:fs/promises';
-import { numberOf, type SqlConnection, textOf, withAttached } from './connection.js';
+import { numberOf, type SqlConnection, textOf, whenFree, withAttached } from './connection.js';
 import type { StoreNames } from './names.js';
 import { statIfPresent } from './place.js';
 import { COLUMNS, FORMAT, parseFileHeader, revisionOf, TABLE, toStoredRow } from './records.js';
 import { DamagedError, hasCode, isDamage } from './trouble.js';
 
 const ROWS_AT_ONCE = 2_000;
+
+/** Nobody but readers can be in the way. */
+const FREE_WITHIN_MS = 15_000;
 
 /** What a file is. */
 export type Inspection =
@@ -42,7 +45,21 @@ export async function inspect(path: string, depth: 'every' | 'first' = 'every'):
 export async function inspectLeft(names: StoreNames, depth: 'every' | 'first' = 'every'): Promise<Inspection> {
   const log = await statIfPresent(names.log);
   if (log !== undefined && log.size > 0 && (await isNoDatabase(names))) return { kind: 'no-database' };
-  return await inspect(names.database, depth);
+  const found = await inspect(names.database, depth);
+  if (depth === 'first' || found.kind !== 'sound' || (await takesWrites(names.database))) return found;
+  return { kind: 'damaged', reason: 'its header does not allow to write it' };
+}
+
+/** That the system allows it was seen before. */
+async function takesWrites(path: string): Promise<boolean> {
+  try {
+    // It changes nothing, and needs what a change needs.
+    await withAttached(path, 'store', (connection) => whenFree(FREE_WITHIN_MS, () => connection.query(`DELETE FROM ${TABLE} WHERE 0`)));
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'SQLITE_READONLY')) return false;
+    throw error;
+  }
 }
 
 /** Under another name it has no log. */

@@ -9,7 +9,7 @@ import { type KeptLog, keepLog, putLogBack } from './kept-log.js';
 import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
 import { assertUsable, type FileSystemType, makeDirectories, statIfPresent, syncDirectory } from './place.js';
-import { prepare, refuse, removeTemporaries } from './preparation.js';
+import { inspectCopy, prepare, refuse, remedyFor, removeTemporaries } from './preparation.js';
 import { Presence } from './presence.js';
 import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
 
@@ -73,15 +73,12 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
 /** For a place that nobody has had open. Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`, those of SQLite, any system error. */
 async function refuseOrKeepLog(names: StoreNames, now: number): Promise<KeptLog> {
   const log = await keepLog(names, now);
-  try {
-    const found = await inspectLeft(names, 'first');
-    const mayBeRestored = found.kind === 'no-database' && (await statIfPresent(names.backup)) !== undefined;
-    if (!mayBeRestored) refuse(names.database, found);
-  } catch (error) {
-    await putLogBack(names, log);
-    throw error;
-  }
-  return log;
+  const database = await inspectLeft(names, 'first');
+  const { copy } = await inspectCopy(names, database);
+  const remedy = remedyFor(names.database, { database, copy, log: log.kind });
+  if (remedy.do !== 'refuse') return log;
+  await putLogBack(names, log);
+  throw remedy.error;
 }
 
 /** Opens for reading; nothing is made, repaired or copied. Errors: as {@link openForWriting}, `LOOPSTATE_ABSENT` when there is no such job. */

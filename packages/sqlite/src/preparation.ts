@@ -126,7 +126,10 @@ function refusal(path: string, found: Inspection): LoopStateError | undefined {
 type UselessCopy = 'backup-damaged' | 'backup-of-other-store';
 
 /** What the copy is; one that is of no use counts as absent. */
-async function inspectCopy(names: StoreNames, database: Inspection): Promise<{ copy: Inspection; uselessAs: UselessCopy | undefined }> {
+export async function inspectCopy(
+  names: StoreNames,
+  database: Inspection,
+): Promise<{ copy: Inspection; uselessAs: UselessCopy | undefined }> {
   let copy = await inspect(names.backup, 'first');
   // Only one that may be needed is read to its end.
   const isNeeded = copy.kind === 'sound' && (database.kind !== 'sound' || copy.revision > database.revision);

@@ -83,6 +83,10 @@ const withCopy: Record<string, Case> = {
     damage: (path) => overwrite(path, textAt(path, `200 ${VALUE}`) + 10, Buffer.from('#')),
     findings: ['database-damaged', 'started-from-backup'],
   },
+  'says that it is only for reading': {
+    damage: (path) => overwrite(path, 18, Buffer.from([3])),
+    findings: ['database-damaged'],
+  },
   'has lost our table': {
     damage: (path) => withAttached(path, 'store', async (db) => void (await db.query(`DROP TABLE ${TABLE}`))),
     findings: ['database-emptied', 'started-from-backup'],
@@ -165,6 +169,7 @@ describe('sqlite: damage', () => {
       const path = join(directory, 'state.db');
       await makeStore(path);
       for (const name of [path, `${path}.backup`]) overwrite(name, 0, Buffer.alloc(200, 'x'));
+      fs.rmSync(`${path}.lock`);
       const content = contentOf(directory);
       expect(await refusal(path)).to.equal('LOOPSTATE_FOREIGN');
       expect(contentOf(directory)).to.deep.equal(content);
