@@ -65,7 +65,10 @@ async function walk(path: string, direction: 'ASC' | 'DESC', take: (rows: readon
       await take(rows);
       const last = rows.at(-1);
       if (last === undefined) return 'end';
-      after = numberOf(last, 'seq');
+      const reached = numberOf(last, 'seq');
+      // A damaged page can put rows out of order, and lead round in a circle.
+      if (after !== undefined && (direction === 'ASC' ? reached <= after : reached >= after)) return 'damage';
+      after = reached;
     }
   });
 }

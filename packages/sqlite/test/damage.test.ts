@@ -134,6 +134,22 @@ describe('sqlite: damage', () => {
       await expectGoesOn(store, path, before);
     }));
 
+  it('pages that lead round in a circle do not keep it from starting', () =>
+    withDirectory(async (directory) => {
+      const source = join(directory, 'source.db');
+      const before = await makeStore(source);
+      // The end of the second page, where the table's tree begins: page numbers, and the keys up to which each is to be searched.
+      for (let position = 8_080; position < 8_120; position += 3) {
+        const path = join(directory, `${position}.db`);
+        fs.copyFileSync(source, path);
+        fs.copyFileSync(`${source}.backup`, `${path}.backup`);
+        overwrite(path, position, Buffer.from('48c9ca4d', 'hex'));
+        const store = await openSqliteBackend(path);
+        expect(await countSound(store), `after damage at ${position}`).to.equal(COUNT);
+        await expectGoesOn(store, path, before);
+      }
+    }));
+
   it('newer records than the copy has are taken from the damaged database', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');
