@@ -126,6 +126,9 @@ function readUrl(url: string, options: RedisOptions): { endpoint: Endpoint; plac
   const kind = scheme.toLowerCase();
   if (kind === '')
     throw badOption('A store in Redis is named like redis://host:6379/0?job=<name>, rediss:, redis+sentinel: or redis+cluster:.');
+  // The rest of a user name or password with a / or ? in it would be taken for a path or parameters, and told of in messages.
+  if (path.includes('@') || query.includes('@'))
+    throw badOption('An @ stands after the hosts of the URL. In a user name or password write / as %2F and ? as %3F, elsewhere @ as %40.');
   const isMany = kind.includes('+');
   const { tls, parameters } = readParameters(query, { isMany });
   const nodes = hosts.split(',').map((host) => readHost(host, kind === 'redis+sentinel' ? DEFAULTS.sentinelPort : DEFAULTS.port));

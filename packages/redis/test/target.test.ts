@@ -108,6 +108,10 @@ describe('redis: targets', () => {
       'redis:user:hunter2@one?job=j',
       'redis+sentinel://user:hunter2@one?job=j',
       'redis://user:hunter2@one,two?job=j',
+      'redis://user:?hunter2@one?job=j',
+      'redis://user:1?hunter2=1@one?job=j',
+      'redis+sentinel://user:1/hunter2@one/mymaster?job=j',
+      'redis://user:1?job=hunter2@one',
     ];
     for (const url of misplaced) expect(inspect(errorOfTarget(url), { depth: 9 }), url).not.to.include('hunter2');
   });
