@@ -31,7 +31,7 @@ const SCHEME = /^([a-z][a-z0-9+.-]+):/i;
  * Says what `target` means, without looking at the disk: `file:./x.json`, `file:///abs/x.json`, `memory:`, `sqlite:…`, `redis:…`, or a
  * path. A path that looks like a URL is written `./redis:x`.
  *
- * Errors: `LOOPSTATE_BAD_OPTION`; the message never holds what follows the scheme, since that may be a password.
+ * Errors: `LOOPSTATE_BAD_OPTION`; neither its message nor a cause holds what follows the scheme, since that may be a password.
  */
 export function placeOf(target: string): StatePlace {
   if (target === '') throw badTarget('The state must be a URL or a path, and it is empty.');
@@ -71,8 +71,9 @@ function pathOfFileUrl(rest: string): string {
   try {
     if (path.startsWith('//')) return fileURLToPath(`file:${path}`);
     return decodeURIComponent(path);
-  } catch (cause) {
-    throw badTarget(`This file: URL names no file: ${reasonOf(cause)}. A per cent sign in a name is written %25.`, cause);
+  } catch (error) {
+    // Without its cause: that would repeat the URL, in which a password may stand.
+    throw badTarget(`This file: URL names no file: ${reasonOf(error)}. A per cent sign in a name is written %25.`);
   }
 }
 
@@ -106,6 +107,6 @@ function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function badTarget(message: string, cause?: unknown): LoopStateError {
-  return new LoopStateError('LOOPSTATE_BAD_OPTION', `${message} Nothing was written.`, { cause });
+function badTarget(message: string): LoopStateError {
+  return new LoopStateError('LOOPSTATE_BAD_OPTION', `${message} Nothing was written.`);
 }

@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { inspect } from 'node:util';
 import * as core from '@loopstate/core';
 import { expect } from 'chai';
 import * as library from 'loopstate';
@@ -57,6 +58,7 @@ describe('placeOf', () => {
     'file:x#y',
     'file:50%.json',
     'file://elsewhere/share/x.json',
+    'file://user:secret@h:70000/x.json',
     'memory:x',
     'http://user:secret@h/',
     'postgres:user:secret',
@@ -66,7 +68,7 @@ describe('placeOf', () => {
     it(`refuses ${JSON.stringify(target)}, and says nothing secret`, () => {
       const error = thrownBy(() => placeOf(target));
       expect(error).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
-      expect(String(error)).to.not.include('secret');
+      expect(inspect(error, { depth: 9, showHidden: true })).to.not.include('secret');
     });
   }
 });
