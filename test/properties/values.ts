@@ -80,7 +80,7 @@ const POISONS: Readonly<Record<string, () => unknown>> = {
   Set: () => new Set(['a']),
   RegExp: () => /a/,
   Error: () => new Error('a'),
-  Promise: () => Promise.resolve(1),
+  'a Promise within': () => [Promise.resolve(1)],
   Buffer: () => Buffer.from('a'),
   'a typed array': () => new Float64Array(2),
   'an instance': () => new Point(),
