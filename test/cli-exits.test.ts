@@ -42,6 +42,8 @@ describe('exit codes of loopstate', () => {
       [['run', ...STATE, '--bar', '--json', '--', 'true']],
       [['run', ...STATE, '--items', 'a', '--glob', 'b', '--', 'true']],
       [['run', ...STATE, '--items', 'missing', '--', 'true']],
+      [['run', ...STATE, '--items', '.', '--', 'true']],
+      [['run', ...STATE, '--retries', '\u001b[31m', '--', 'true']],
       [['run', ...STATE, '--shell', '--', 'echo', '{}']],
       [['run', ...STATE, '--shell', '--', "echo '{}'"]],
       [['run', '--state', 'gopher:x', '--', 'true'], 'a\n'],
@@ -53,6 +55,7 @@ describe('exit codes of loopstate', () => {
       const end = await cli(args, input);
       expect(end, args.join(' ')).to.include({ code: 2, stdout: '' });
       expect(end.stderr, args.join(' ')).to.not.match(/^ +at /m); // No stack traces.
+      expect(end.stderr, args.join(' ')).to.not.include('\u001b');
     }
     expect(readdirSync(directory())).to.deep.equal([]);
   });

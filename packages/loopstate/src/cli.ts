@@ -50,6 +50,8 @@ function createProgram(onExit: (code: ExitCode) => void): Command {
     .version(versionOf(createRequire(import.meta.url)('../package.json')))
     .enablePositionalOptions()
     .exitOverride()
+    // It repeats what was typed, or came from a script that expanded who knows what.
+    .configureOutput({ writeErr: (text) => process.stderr.write(text.split('\n').map(visible).join('\n')) })
     .addHelpText('after', `\nExit codes:\n${exitCodeLines()}\n`);
   addRunCommand(program, onExit);
   addStatusCommand(program, onExit);

@@ -6,7 +6,7 @@ import { expect } from 'chai';
 import { argvCommand, MissingFieldError, shellCommand } from '../src/cli/child-command.js';
 import { itemLines } from '../src/cli/item-lines.js';
 import { durationText, Tally } from '../src/cli/tally.js';
-import { visible, visibleStart } from '../src/cli/visible-text.js';
+import { visible, visibleJson, visibleStart } from '../src/cli/visible-text.js';
 import { WholeLines } from '../src/cli/whole-lines.js';
 
 describe('itemLines', () => {
@@ -78,6 +78,15 @@ describe('visible', () => {
   it('lets nothing through that a terminal obeys', () => {
     for (let code = 0; code < 0x10000; code++) {
       expect(visible(String.fromCharCode(code))).to.match(/^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u202a-\u202e\u2066-\u2069]+$/u);
+    }
+  });
+
+  it('in JSON too, which stays the same to programs', () => {
+    const hostile = { '\u009b31m': ['\u001b', '\u007f\u202e\ufeff', '😀\n\\', '\ud800'] };
+    for (const indent of [undefined, 2]) {
+      const shown = visibleJson(JSON.stringify(hostile, null, indent));
+      expect(shown.replaceAll('\n', '')).to.match(/^[^\p{Cc}\u202e\ufeff\p{Cs}]+$/u);
+      expect(JSON.parse(shown)).to.deep.equal(hostile);
     }
   });
 

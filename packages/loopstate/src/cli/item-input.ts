@@ -68,7 +68,9 @@ async function openGlob(patterns: readonly string[], total: number | undefined):
 
 async function openFile(path: string, options: ItemInputOptions): Promise<ItemInput> {
   try {
-    const counted = (await stat(path)).isFile() ? await countItems(path, options) : undefined;
+    const stats = await stat(path);
+    if (stats.isDirectory()) throw badInput(`The items can not be read: ${path} is a directory.`);
+    const counted = stats.isFile() ? await countItems(path, options) : undefined;
     const stream = createReadStream(path);
     return { items: itemsOf(stream, path, options), total: options.total ?? counted, close: () => stream.destroy() };
   } catch (cause) {

@@ -26,13 +26,13 @@ export async function* itemLines(chunks: AsyncIterable<Buffer>, source: string):
 /**
  * The lines in a stream of bytes, a trailing CR dropped and a byte order mark skipped.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line that is too long or no text, and what the stream raises.
+ * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line that is too long or no text, or because the stream can't be read.
  */
 export async function* textLines(chunks: AsyncIterable<Buffer>, source: string, maxBytes: number): AsyncGenerator<TextLine> {
   let pending: Buffer[] = [];
   let pendingBytes = 0;
   let number = 0;
-  for await (const chunk of chunks) {
+  for await (const chunk of chunksOf(chunks, source)) {
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
       number += 1;
@@ -48,6 +48,16 @@ export async function* textLines(chunks: AsyncIterable<Buffer>, source: string, 
     if (pendingBytes > maxBytes + BYTE_ORDER_MARK.length * 3 + 1) throw badLine(number + 1, source, whyTooLong(pendingBytes, maxBytes));
   }
   if (pendingBytes > 0) yield { text: textOfLine(Buffer.concat(pending), { number: number + 1, source, maxBytes }), number: number + 1 };
+}
+
+/** What the stream brings. Errors: `LOOPSTATE_BAD_OPTION` when it can't be read. */
+export async function* chunksOf(chunks: AsyncIterable<Buffer>, source: string): AsyncGenerator<Buffer> {
+  try {
+    yield* chunks;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', `The items can not be read from ${source}: ${reason}.`, { cause });
+  }
 }
 
 function textOfLine(

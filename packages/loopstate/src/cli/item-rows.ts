@@ -1,11 +1,11 @@
 /**
  * Items from rows: JSON Lines, or CSV with a header. Pulled as needed, never collected.
  */
-import { Readable } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import { LoopStateError } from '@loopstate/core';
 import { CsvError, parse } from 'csv-parse';
 import type { InputItem } from './item-input.js';
-import { textLines } from './item-lines.js';
+import { chunksOf, textLines } from './item-lines.js';
 
 /** The most bytes that one row may have. */
 const ROW_BYTES_MAX = 1_024 * 1_024;
@@ -20,7 +20,7 @@ export interface RowOptions {
 /**
  * The items in JSON Lines: an object per line; blank lines are skipped. Its id is the text of a string, a number or a boolean.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line, and what the stream raises.
+ * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line, or because the stream can't be read.
  */
 export async function* jsonRows(chunks: AsyncIterable<Buffer>, { source, idField }: RowOptions): AsyncGenerator<InputItem> {
   let n = 0;
@@ -39,7 +39,8 @@ export async function* jsonRows(chunks: AsyncIterable<Buffer>, { source, idField
 /**
  * The items in CSV (RFC 4180, comma-separated, a byte order mark skipped), whose first record names the fields.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` with the number of the record, or when the header lacks the id or a field of `fields`; what the stream raises.
+ * Errors: `LOOPSTATE_BAD_OPTION` with the number of the record, or when the header lacks the id or a field of `fields`, or because
+ * the stream can't be read.
  */
 export async function* csvRows(
   chunks: AsyncIterable<Buffer>,
@@ -55,9 +56,9 @@ export async function* csvRows(
     }
     return [...header];
   };
-  const parser = Readable.from(chunks, { objectMode: false }).pipe(
-    parse({ columns: onHeader, bom: true, skip_empty_lines: true, max_record_size: ROW_BYTES_MAX }),
-  );
+  const parser = parse({ columns: onHeader, bom: true, skip_empty_lines: true, max_record_size: ROW_BYTES_MAX });
+  // What fails in the stream is raised again by the parser, below.
+  pipeline(Readable.from(chunksOf(chunks, source), { objectMode: false }), parser, () => undefined);
   let n = 0;
   try {
     for await (const record of parser) {

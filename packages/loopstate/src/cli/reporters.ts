@@ -6,7 +6,7 @@ import type { LoopEvent, LoopResult, Progress, RecoveryFinding } from '@loopstat
 import { MultiBar, type Options, Presets, type SingleBar } from 'cli-progress';
 import type { ExitCode } from './exit-codes.js';
 import { durationText, Tally } from './tally.js';
-import { visible, visibleStart } from './visible-text.js';
+import { visible, visibleJson, visibleStart } from './visible-text.js';
 
 /** What is known when a run begins. */
 export interface RunBegin {
@@ -199,7 +199,7 @@ class JsonReporter implements Reporter {
 
   #write(event: { readonly type: string; readonly [name: string]: unknown }): void {
     const { type, ...others } = event;
-    this.#writeLine(JSON.stringify({ type, at: new Date().toISOString(), ...others }));
+    this.#writeLine(visibleJson(JSON.stringify({ type, at: new Date().toISOString(), ...others })));
   }
 }
 

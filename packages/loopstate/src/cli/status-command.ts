@@ -9,7 +9,7 @@ import type { ExitCode } from './exit-codes.js';
 import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
 import { stateOption } from './state-option.js';
-import { visible, visibleStart } from './visible-text.js';
+import { visible, visibleJson, visibleStart } from './visible-text.js';
 
 interface StatusOptions {
   readonly state: string;
@@ -41,7 +41,10 @@ async function status({ state: target, json }: StatusOptions): Promise<ExitCode>
   const state = await LoopState.open(target, { access: 'read' });
   try {
     const snapshot = await state.snapshot();
-    const text = json === true ? `${JSON.stringify(statusJson(target, state, snapshot), null, 2)}\n` : statusText(target, state, snapshot);
+    const text =
+      json === true
+        ? `${visibleJson(JSON.stringify(statusJson(target, state, snapshot), null, 2))}\n`
+        : statusText(target, state, snapshot);
     process.stdout.write(text);
     return 0;
   } finally {

@@ -15,3 +15,10 @@ export function visibleStart(text: string, maxLength: number): string {
   const shown = visible(text.slice(0, maxLength + 1));
   return shown.length <= maxLength ? shown : `${shown.slice(0, maxLength - 1).replace(/\p{Cs}$/u, '')}…`;
 }
+
+/** JSON text that means the same, with what can't be seen as an escape; line feeds between its members stay. */
+export function visibleJson(json: string): string {
+  return json.replace(INVISIBLE, (character) =>
+    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
