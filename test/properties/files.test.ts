@@ -45,7 +45,7 @@ interface Sample {
 }
 
 for (const { kind, cases } of [
-  { kind: file, cases: 300 },
+  { kind: file, cases: 60 },
   { kind: sqlite, cases: 40 },
 ]) {
   describe(`random files: ${kind.name}`, () => {
