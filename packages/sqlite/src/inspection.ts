@@ -1,6 +1,6 @@
 /** What a file is, found out by SQLite itself: to read it past SQLite would release the locks that this process has on it. */
 import fs from 'node:fs/promises';
-import { numberOf, type SqlConnection, textOf, whenFree, withAttached } from './connection.js';
+import { numberOf, openConnection, type SqlConnection, textOf, whenFree, withAttached } from './connection.js';
 import type { StoreNames } from './names.js';
 import { statIfPresent } from './place.js';
 import { COLUMNS, FORMAT, parseFileHeader, revisionOf, TABLE, toStoredRow } from './records.js';
@@ -38,16 +38,50 @@ export async function inspect(path: string, depth: 'every' | 'first' = 'every'):
   }
 }
 
+/** What was found, and what is to be called when the database is open in some other way, or may be closed; calling it again does nothing. */
+export interface HeldInspection {
+  readonly found: Inspection;
+  readonly release: () => Promise<void>;
+}
+
 /**
- * As {@link inspect}, for a database that nobody has open: with its log, if it has one, it is only opened when it is a database by itself.
- * SQLite would write the log into anything.
+ * As {@link inspect}, for a database that nobody has open. SQLite would write its log into anything: so it is opened only if it is a database
+ * by itself; and would remove the log when it is closed: so it is held open, lest someone who is killed meanwhile leaves it without.
  */
-export async function inspectLeft(names: StoreNames, depth: 'every' | 'first' = 'every'): Promise<Inspection> {
+export async function inspectLeft(names: StoreNames, depth: 'every' | 'first' = 'every'): Promise<HeldInspection> {
   const log = await statIfPresent(names.log);
-  if (log !== undefined && log.size > 0 && (await isNoDatabase(names))) return { kind: 'no-database' };
-  const found = await inspect(names.database, depth);
-  if (depth === 'first' || found.kind !== 'sound' || (await takesWrites(names.database))) return found;
-  return { kind: 'damaged', reason: 'its header does not allow to write it' };
+  const isWithLog = log !== undefined && log.size > 0;
+  if (isWithLog && (await isNoDatabase(names))) return { found: { kind: 'no-database' }, release: async () => undefined };
+  let holder = isWithLog ? await hold(names.database) : undefined;
+  const release = async (): Promise<void> => {
+    const held = holder;
+    holder = undefined;
+    await held?.close();
+  };
+  try {
+    let found = await inspect(names.database, depth);
+    if (depth === 'every' && found.kind === 'sound' && !(await takesWrites(names.database)))
+      found = { kind: 'damaged', reason: 'its header does not allow to write it' };
+    return { found, release };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+/** A connection that has read from the file; `undefined` if SQLite can't. */
+async function hold(path: string): Promise<SqlConnection | undefined> {
+  if ((await statIfPresent(path)) === undefined) return undefined;
+  const connection = await openConnection();
+  try {
+    await whenFree(FREE_WITHIN_MS, () => connection.query('ATTACH ? AS store', [path]));
+    await connection.query('SELECT count(*) FROM store.sqlite_schema');
+    return connection;
+  } catch {
+    // What is wrong with it is found out by looking at it.
+    await connection.close();
+    return undefined;
+  }
 }
 
 /** That the system allows it was seen before. */

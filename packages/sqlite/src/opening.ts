@@ -4,7 +4,7 @@ import { AbsentError, type RecoveryFinding, UnavailableError } from '@loopstate/
 import { isBackupBehind, writeBackup } from './backup.js';
 import { inTransaction, openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
 import { updateFileHeader, writeFileHeader, writeJobHeader } from './headers.js';
-import { type Inspection, inspect, inspectLeft } from './inspection.js';
+import { type HeldInspection, inspect, inspectLeft } from './inspection.js';
 import { type KeptLog, keepLog, putLogBack } from './kept-log.js';
 import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
@@ -39,26 +39,34 @@ export interface OpenDatabase {
 export async function openForWriting(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'write' });
   // A file that is to be refused gets nothing put beside it, not even a lock.
-  const log = (await statIfPresent(names.lock)) === undefined ? await refuseOrKeepLog(names, surroundings.now()) : undefined;
-  await makeDirectories(names.directory);
+  const before = (await statIfPresent(names.lock)) === undefined ? await refuseOrKeepLog(names, surroundings.now()) : undefined;
   let connection: SqlConnection | undefined;
   const findings: RecoveryFinding[] = [];
-  const presence = await Presence.enter(names.lock, {
-    withinMs: PREPARED_WITHIN_MS,
-    async whenAlone() {
-      if (log === undefined) await removeTemporaries(names);
-      findings.push(...(await prepare(names, log ?? (await keepLog(names, surroundings.now())), surroundings.now())));
+  const whenAlone = async (): Promise<void> => {
+    if (before === undefined) await removeTemporaries(names);
+    const prepared = await prepare(names, before?.log ?? (await keepLog(names, surroundings.now())), surroundings.now());
+    try {
+      findings.push(...prepared.findings);
       connection = await openAttached(names.database, 'store');
       await setUp(connection, names, surroundings);
       await markOpen(connection, true);
       // In the file itself, so that it is known even when the log is lost.
       await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
       await syncDirectory(names.directory);
-    },
-  }).catch(async (error: unknown) => {
+    } finally {
+      await prepared.release();
+    }
+  };
+  let presence: Presence;
+  try {
+    await makeDirectories(names.directory);
+    presence = await Presence.enter(names.lock, { withinMs: PREPARED_WITHIN_MS, whenAlone });
+  } catch (error) {
     await connection?.close();
     throw error;
-  });
+  } finally {
+    await before?.release();
+  }
   try {
     connection ??= await openAttached(names.database, 'store');
     await setUp(connection, names, surroundings);
@@ -71,54 +79,63 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
 }
 
 /** For a place that nobody has had open. Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`, those of SQLite, any system error. */
-async function refuseOrKeepLog(names: StoreNames, now: number): Promise<KeptLog> {
+async function refuseOrKeepLog(names: StoreNames, now: number): Promise<{ log: KeptLog; release: () => Promise<void> }> {
   const log = await keepLog(names, now);
-  const database = await inspectLeft(names, 'first');
-  const { copy } = await inspectCopy(names, database);
-  const remedy = remedyFor(names.database, { database, copy, log: log.kind });
-  if (remedy.do !== 'refuse') return log;
-  await putLogBack(names, log);
-  throw remedy.error;
+  const { found: database, release } = await inspectLeft(names, 'first');
+  try {
+    const { copy } = await inspectCopy(names, database);
+    const remedy = remedyFor(names.database, { database, copy, log: log.kind });
+    if (remedy.do === 'refuse') throw remedy.error;
+    return { log, release };
+  } catch (error) {
+    await release();
+    await putLogBack(names, log);
+    throw error;
+  }
 }
 
 /** Opens for reading; nothing is made, repaired or copied. Errors: as {@link openForWriting}, `LOOPSTATE_ABSENT` when there is no such job. */
 export async function openForReading(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'read' });
-  const { log, found } = await look(names);
-  if (log === 'damaged')
-    throw new UnavailableError(`${names.log} is damaged: opening the state for writing keeps it, and says what is lost.`);
-  refuse(names.database, found);
-  if (found.kind === 'damaged')
-    throw new UnavailableError(`${names.database} is damaged (${found.reason}): opening it for writing repairs it.`);
-  if (found.kind !== 'sound') throw new AbsentError(`${names.database} holds no state: there is nothing to read yet.`);
-  const connection = await openAttached(names.database, 'store');
-  const close = () => closeReader(names, connection, { hadLog: log !== 'absent' });
+  const { log, found, release } = await look(names);
   try {
-    await setPragma(connection, names, { name: 'query_only', value: 1 });
-    if (!(await hasJob(connection, surroundings.job))) {
+    if (log === 'damaged')
+      throw new UnavailableError(`${names.log} is damaged: opening the state for writing keeps it, and says what is lost.`);
+    refuse(names.database, found);
+    if (found.kind === 'damaged')
+      throw new UnavailableError(`${names.database} is damaged (${found.reason}): opening it for writing repairs it.`);
+    if (found.kind !== 'sound') throw new AbsentError(`${names.database} holds no state: there is nothing to read yet.`);
+    const connection = await openAttached(names.database, 'store');
+    const close = () => closeReader(names, connection, { hadLog: log !== 'absent' });
+    try {
+      await setPragma(connection, names, { name: 'query_only', value: 1 });
+      if (await hasJob(connection, surroundings.job)) return { connection, findings: [], survivesPowerLoss, close };
       throw new AbsentError(`${names.database} has no job ${JSON.stringify(surroundings.job)}: there is nothing to read yet.`);
+    } catch (error) {
+      await close();
+      throw error;
     }
-    return { connection, findings: [], survivesPowerLoss, close };
-  } catch (error) {
-    await close();
-    throw error;
+  } finally {
+    await release();
   }
 }
 
 /** What stands there, and the log that a process left behind; `absent` also while someone writes to it. */
-async function look(names: StoreNames): Promise<{ log: LogKind; found: Inspection }> {
-  let log: LogKind = 'absent';
-  let found: Inspection | undefined;
+async function look(names: StoreNames): Promise<HeldInspection & { readonly log: LogKind }> {
+  let log = 'absent' as LogKind;
+  let held: HeldInspection | undefined;
   if ((await statIfPresent(names.log)) !== undefined) {
     const judge = async (): Promise<void> => {
       log = await inspectLog(names.log);
       // One that is damaged is not shown to SQLite, which would take it away.
-      found = log === 'damaged' ? { kind: 'absent' } : await inspectLeft(names, 'first');
+      if (log !== 'damaged') held = await inspectLeft(names, 'first');
     };
     // Where nothing may be written there is no lock to be had; nor would SQLite take the log away.
     await Presence.ifAlone(names.lock, judge).catch(() => false);
   }
-  return { log, found: found ?? (await inspect(names.database, 'first')) };
+  const release = async (): Promise<void> => undefined;
+  if (log === 'damaged') return { log, found: { kind: 'absent' }, release };
+  return { log, ...(held ?? { found: await inspect(names.database, 'first'), release }) };
 }
 
 /**
@@ -198,10 +215,13 @@ async function closeWriter(names: StoreNames, connection: SqlConnection | undefi
     isClosed = true;
   };
   try {
-    await presence.leave(async () => {
-      if (connection !== undefined) await markOpen(connection, false);
-      await close();
-      if (await isBackupBehind(names)) await writeBackup(names);
+    await presence.leave({
+      async whenLast() {
+        if (connection !== undefined) await markOpen(connection, false);
+        await close();
+        if (await isBackupBehind(names)) await writeBackup(names);
+      },
+      whenOthers: close,
     });
   } finally {
     await close();

@@ -157,6 +157,8 @@ async function assertWritable(directory: string, database: string | undefined): 
     await fs.access(directory, fs.constants.W_OK | fs.constants.X_OK);
     if (database !== undefined) await fs.access(database, fs.constants.R_OK | fs.constants.W_OK);
   } catch (cause) {
+    // Another process that repairs it has just moved it.
+    if (hasCode(cause, 'ENOENT')) return;
     if (!hasCode(cause, 'EACCES', 'EROFS', 'EPERM')) throw cause;
     throw new UnavailableError(`${database ?? directory} cannot be written, and SQLite keeps files beside it: name another place.`, {
       cause,

@@ -28,26 +28,40 @@ export type Remedy =
   | { readonly do: 'restore-records'; readonly code: Trouble }
   | { readonly do: 'skip-revisions'; readonly code: LogTrouble };
 
+/** What preparing found and did. */
+export interface Prepared {
+  readonly findings: readonly RecoveryFinding[];
+  /** To be called once the database is open. */
+  readonly release: () => Promise<void>;
+}
+
 /**
  * `log`: as it was before SQLite saw the database for the first time.
  *
  * Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_UNAVAILABLE`, those of SQLite, any system error.
  */
-export async function prepare(names: StoreNames, log: KeptLog, now: number): Promise<Finding[]> {
-  const database = await inspectLeft(names);
-  const { copy, uselessAs } = await inspectCopy(names, database);
-  const remedy = remedyFor(names.database, { database, copy, log: log.kind });
-  if (remedy.do === 'refuse') {
-    await putLogBack(names, log);
-    throw remedy.error;
+export async function prepare(names: StoreNames, log: KeptLog, now: number): Promise<Prepared> {
+  const { found: database, release } = await inspectLeft(names);
+  try {
+    const { copy, uselessAs } = await inspectCopy(names, database);
+    const remedy = remedyFor(names.database, { database, copy, log: log.kind });
+    // Whatever else is done replaces the files.
+    if (remedy.do !== 'nothing' && remedy.do !== 'skip-revisions') await release();
+    if (remedy.do === 'refuse') {
+      await putLogBack(names, log);
+      throw remedy.error;
+    }
+    const findings = remedy.do === 'nothing' ? [] : await apply(names, remedy, { reason: reasonOf(database), log, now });
+    if (log.kind === 'damaged' && remedy.do !== 'skip-revisions') findings.push(logFinding(names, 'wal-damaged', log));
+    // What is of no use is moved last: a place that is refused keeps all that stands there.
+    if (uselessAs !== undefined) findings.push(await putCopyAside(names, uselessAs, now));
+    await makeFile(names.database);
+    await dropTornLog(log);
+    return { findings, release };
+  } catch (error) {
+    await release();
+    throw error;
   }
-  const findings = remedy.do === 'nothing' ? [] : await apply(names, remedy, { reason: reasonOf(database), log, now });
-  if (log.kind === 'damaged' && remedy.do !== 'skip-revisions') findings.push(logFinding(names, 'wal-damaged', log));
-  // What is of no use is moved last: a place that is refused keeps all that stands there.
-  if (uselessAs !== undefined) findings.push(await putCopyAside(names, uselessAs, now));
-  await makeFile(names.database);
-  await dropTornLog(log);
-  return findings;
 }
 
 /** Removes what was on its way to another name when its process ended. */

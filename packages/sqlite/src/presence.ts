@@ -11,6 +11,9 @@ import { openAttached, rollBack, type SqlConnection, whenFree, withAttached } fr
 import { statIfPresent } from './place.js';
 import { isBusy } from './trouble.js';
 
+/** So long whoever is alone may prepare a large database. */
+const LEFT_WITHIN_MS = 120_000;
+
 /** See the invariant above. */
 export class Presence {
   readonly #connection: SqlConnection;
@@ -51,11 +54,17 @@ export class Presence {
     return await withAttached(path, 'presence', (connection) => runAlone(connection, run));
   }
 
-  /** Is present no more; if nobody else is, runs `whenLast`, while newcomers wait. Errors: those of `whenLast`. */
-  async leave(whenLast: () => Promise<void>): Promise<void> {
+  /**
+   * Is present no more. If nobody else is, runs `whenLast`, while newcomers wait; else `whenOthers`, while nobody is alone and prepares.
+   * Errors: those of both, those of SQLite.
+   */
+  async leave({ whenLast, whenOthers }: { whenLast: () => Promise<void>; whenOthers: () => Promise<void> }): Promise<void> {
     try {
       await this.#connection.query('COMMIT');
-      await runAlone(this.#connection, whenLast);
+      if (await runAlone(this.#connection, whenLast)) return;
+      await whenFree(LEFT_WITHIN_MS, () => beginShared(this.#connection));
+      await whenOthers();
+      await this.#connection.query('COMMIT');
     } finally {
       await this.#connection.close();
     }

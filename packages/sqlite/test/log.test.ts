@@ -5,7 +5,9 @@
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect } from 'chai';
+import { inspectLeft } from '../src/inspection.js';
 import { judgeLog } from '../src/log-inspection.js';
+import { StoreNames } from '../src/names.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
 import { contentOf, findingsOf, put, recordsOf, refusal, withDirectory } from './stores.js';
 
@@ -52,6 +54,16 @@ describe('sqlite: a log that was left behind', () => {
       expect(await put(store, { next: 1 }), 'commit/one-revision').to.be.greaterThan(COMMITS);
       await store.close();
       expect(fs.readdirSync(dirname(path)).filter((name) => /damaged|tmp/.test(name))).to.deep.equal([]);
+    }));
+
+  it('always-starts: it stands while it is judged, so that whoever is killed meanwhile leaves it to the next', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      const log = fs.readFileSync(`${path}-wal`);
+      const { found, release } = await inspectLeft(new StoreNames(path));
+      expect(found.kind).to.equal('sound');
+      expect(fs.readFileSync(`${path}-wal`).equals(log)).to.equal(true);
+      await release();
+      await release();
     }));
 
   it('always-starts: who only looked at it, and closed it last, leaves nothing behind that alarms the next', () =>
