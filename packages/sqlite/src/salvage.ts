@@ -14,8 +14,7 @@ export interface Salvaged {
 }
 
 /**
- * Hands the sound rows of the database at `path` to `take`, some of them perhaps twice. What SQLite can't read on the way forward is
- * approached from the other end.
+ * Hands the sound rows of the database at `path` to `take`, some of them perhaps twice. What SQLite can't read on the way is passed over.
  *
  * Errors: those of `take`; damage is none.
  */
@@ -28,8 +27,7 @@ export async function salvage(path: string, take: (rows: readonly StoredRow[]) =
     areSound &&= sound.length === rows.length;
     await take(sound);
   };
-  const isRead = (await walk(path, 'ASC', takeSound)) === 'end';
-  if (!isRead) await walk(path, 'DESC', takeSound);
+  const isRead = await walk(path, takeSound);
   const isComplete = isRead && areSound && (await indexKnowsOnly(path, new Set(seen.values())));
   return { rows: seen.size, isComplete };
 }
@@ -50,27 +48,47 @@ export async function addRows(into: SqlConnection, rows: readonly StoredRow[]): 
   );
 }
 
-async function walk(path: string, direction: 'ASC' | 'DESC', take: (rows: readonly SqlRow[]) => Promise<void>): Promise<'end' | 'damage'> {
-  return await withReadable(path, 'damage', async (connection) => {
+/** Resolves to whether all could be read. */
+async function walk(path: string, take: (rows: readonly SqlRow[]) => Promise<void>): Promise<boolean> {
+  return await withReadable(path, false, async (connection) => {
+    let isRead = true;
     let limit = ROWS_AT_ONCE;
-    let after: number | undefined;
-    for (;;) {
-      const rows = await readOn(connection, direction, after, limit);
-      if (rows === 'damage') {
-        // Closer and closer to the damaged page, row by row at last.
-        if (limit === 1) return 'damage';
+    for (let after = Number.MIN_SAFE_INTEGER; ; ) {
+      const rows = await readOn(connection, after, limit);
+      if (rows !== 'damage') {
+        await take(rows);
+        const last = rows.at(-1);
+        if (last === undefined) return isRead;
+        after = numberOf(last, 'seq');
+        limit = Math.min(ROWS_AT_ONCE, limit * 2);
+      } else if (limit > 1) {
+        // Closer and closer to the damage, row by row at last.
         limit = Math.ceil(limit / 8);
-        continue;
+      } else {
+        isRead = false;
+        const beyond = await passOver(connection, after);
+        if (beyond === undefined) return isRead;
+        after = beyond;
       }
-      await take(rows);
-      const last = rows.at(-1);
-      if (last === undefined) return 'end';
-      const reached = numberOf(last, 'seq');
-      // A damaged page can put rows out of order, and lead round in a circle.
-      if (after !== undefined && (direction === 'ASC' ? reached <= after : reached >= after)) return 'damage';
-      after = reached;
     }
   });
+}
+
+/** A place not far beyond `after` from where SQLite can read again; `undefined`: there is none. */
+async function passOver(connection: SqlConnection, after: number): Promise<number | undefined> {
+  const isReadable = async (from: number): Promise<boolean> => (await readOn(connection, from, 1)) !== 'damage';
+  let step = 1;
+  while (!(await isReadable(after + step))) {
+    step *= 2;
+    if (!Number.isSafeInteger(after + step)) return undefined;
+  }
+  let [damaged, readable] = [after + Math.floor(step / 2), after + step];
+  while (readable - damaged > 1) {
+    const middle = damaged + Math.floor((readable - damaged) / 2);
+    if (await isReadable(middle)) readable = middle;
+    else damaged = middle;
+  }
+  return readable;
 }
 
 /** A page may have lost rows without a trace, but for the index. */
@@ -95,15 +113,12 @@ function nameOf(job: string, key: string): string {
   return JSON.stringify([job, key]);
 }
 
-async function readOn(
-  connection: SqlConnection,
-  direction: 'ASC' | 'DESC',
-  after: number | undefined,
-  limit: number,
-): Promise<readonly SqlRow[] | 'damage'> {
-  const from = after === undefined ? '' : `WHERE seq ${direction === 'ASC' ? '>' : '<'} ${after}`;
+async function readOn(connection: SqlConnection, after: number, limit: number): Promise<readonly SqlRow[] | 'damage'> {
   try {
-    return await connection.query(`SELECT ${COLUMNS} FROM ${TABLE} ${from} ORDER BY seq ${direction} LIMIT ${limit}`);
+    const rows = await connection.query(`SELECT ${COLUMNS} FROM ${TABLE} WHERE seq > ${after} ORDER BY seq LIMIT ${limit}`);
+    // A damaged page can put rows out of order, and lead round in a circle.
+    const last = rows.at(-1);
+    return last !== undefined && numberOf(last, 'seq') <= after ? 'damage' : rows;
   } catch (error) {
     if (isDamage(error)) return 'damage';
     throw error;

@@ -134,6 +134,21 @@ describe('sqlite: damage', () => {
       await expectGoesOn(store, path, before);
     }));
 
+  it('what stands between two damaged pages is kept, without any copy', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      const before = await makeStore(path);
+      fs.rmSync(`${path}.backup`);
+      for (const index of [100, 300]) {
+        const position = Math.floor(textAt(path, `${index} ${VALUE}`) / PAGE_BYTES) * PAGE_BYTES;
+        overwrite(path, position, Buffer.alloc(PAGE_BYTES));
+      }
+      const store = await openSqliteBackend(path);
+      expect(store.recovery.map(({ code, severity }) => [code, severity])).to.deep.equal([['database-damaged', 'loss']]);
+      expect(await countSound(store)).to.be.within(COUNT - 100, COUNT - 2);
+      await expectGoesOn(store, path, before);
+    }));
+
   it('pages that lead round in a circle do not keep it from starting', () =>
     withDirectory(async (directory) => {
       const source = join(directory, 'source.db');
