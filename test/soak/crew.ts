@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { appendFileSync, closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hrtime } from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { RecoveryFinding } from '@loopstate/core';
 import { spawnCompiled } from '../support/compiled.js';
 import type { FleetEvent } from '../support/judge-fleet.js';
@@ -22,7 +23,7 @@ export interface Worker {
   readonly number: number;
   readonly child: ChildProcess;
   readonly exited: Promise<unknown>;
-  /** When it was killed; undefined: it was not. */
+  /** When it was killed, or stopped if it never ran again; undefined: it was not killed. */
   killedNs: bigint | undefined;
   /** All that it has written down by now. */
   readonly events: readonly LedgerEvent[];
@@ -90,6 +91,7 @@ class OwnWorker implements Worker {
   readonly #ledger: number;
   #rest = '';
   #isRead = false;
+  #stoppedNs: bigint | undefined;
 
   constructor(number: number, child: ChildProcess, ledger: string) {
     this.number = number;
@@ -103,9 +105,18 @@ class OwnWorker implements Worker {
   }
 
   kill(): void {
-    // Taken before: nobody can have found it dead earlier.
-    this.killedNs ??= hrtime.bigint();
+    // Taken before: nobody can have found it dead earlier. One that is stopped has done nothing since.
+    this.killedNs ??= this.#stoppedNs ?? hrtime.bigint();
     this.child.kill('SIGKILL');
+  }
+
+  /** Stops it for a while. */
+  async pause(pauseMs: number): Promise<void> {
+    this.#stoppedNs ??= hrtime.bigint();
+    this.child.kill('SIGSTOP');
+    await sleep(pauseMs);
+    this.#stoppedNs = undefined;
+    this.child.kill('SIGCONT');
   }
 
   /** Reads what it has written since; a line that was cut short by its death is none. */

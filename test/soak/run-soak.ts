@@ -218,8 +218,7 @@ class Soak {
     if (worker === undefined) return;
     if (fault.do === 'pause') {
       this.#counts.pauses += 1;
-      worker.child.kill('SIGSTOP');
-      pauses.push(sleep(fault.pauseMs).then(() => void worker.child.kill('SIGCONT')));
+      pauses.push(worker.pause(fault.pauseMs));
       return;
     }
     this.#counts[fault.do === 'kill' ? 'kills' : 'closes'] += 1;

@@ -84,7 +84,7 @@ export function violationsOfOpening(
 
 /** For the judge an error is an outcome, and whoever gave an item back holds it no longer. */
 function judged({ events, killedNs }: Worker, { excused }: History): { events: LedgerEvent[]; killedNs: bigint | undefined } {
-  const kinds: Readonly<Record<string, string>> = { failed: 'completed', glitch: 'lost', retry: 'lost', 'given-back': 'lost' };
+  const kinds: Readonly<Record<string, string>> = { failed: 'completed', 'given-back': 'lost', returned: 'aborted' };
   const counted = events.filter(({ id, atNs }) => id === undefined || BigInt(atNs) > (excused.get(id) ?? 0n));
   return { killedNs, events: counted.map((event) => ({ ...event, type: kinds[event.type] ?? event.type })) };
 }

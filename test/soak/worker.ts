@@ -84,7 +84,7 @@ async function open(): Promise<LoopState | undefined> {
   }
 }
 
-/** Most items succeed; some fail, some glitch once, some fail at first, and some have a large output. */
+/** Most items succeed; some glitch once, some fail once or twice, and some have a large output. */
 async function work(id: string, { fence, attempt, signal }: WorkContext): Promise<unknown> {
   executions += 1;
   const token = `<${task.worker}.${executions}>`;
@@ -93,13 +93,15 @@ async function work(id: string, { fence, attempt, signal }: WorkContext): Promis
   signal.addEventListener('abort', () => write({ type: 'aborted', id, fence }));
   await sleep(task.workMs * 2 * random());
   const fate = seeded(Number(id.slice('item-'.length)) * 7_919 + 1)();
-  if (fate < 0.05 && !glitched.has(id)) {
+  const doesGlitch = fate < 0.05 && !glitched.has(id);
+  if (doesGlitch || (fate > 0.93 && attempt === 1)) {
+    // What comes back may be another's before this one is told so.
+    write({ type: 'returned', id, fence });
     glitched.add(id);
-    throw new Glitch('It glitched.');
+    throw doesGlitch ? new Glitch('It glitched.') : new Error('It failed at first.');
   }
-  if (fate > 0.97 && attempt === 1) throw new Error('It failed at first.');
   write({ type: 'worked', id, fence, token }, { isSynced: true });
-  if (fate > 0.93) throw new Error(`It failed: ${token}`);
+  if (fate > 0.96) throw new Error(`It failed: ${token}`);
   return { token, fence, ...(fate > 0.5 && fate < 0.53 ? { filler: 'x'.repeat(fate * 40_000) } : {}) };
 }
 
