@@ -36,7 +36,8 @@ export function checkResult(result: unknown): ItemResult {
   if (result === null || typeof result !== 'object') throw badResult(`it is ${result === null ? 'null' : typeof result}, not an object`);
   const { status, reason, retryAfterMs } = result as { status?: unknown; reason?: unknown; retryAfterMs?: unknown };
   if (status !== 'success' && status !== 'error' && status !== 'glitch') {
-    throw badResult(`its status is ${JSON.stringify(status) ?? 'missing'}, and must be "success", "error" or "glitch"`);
+    const found = status === undefined ? 'missing' : typeof status === 'string' ? JSON.stringify(status) : `of type ${typeof status}`;
+    throw badResult(`its status is ${found}, and must be "success", "error" or "glitch"`);
   }
   if (reason !== undefined && typeof reason !== 'string') throw badResult(`its reason is a ${typeof reason}, not a string`);
   if (retryAfterMs !== undefined && !(typeof retryAfterMs === 'number' && Number.isFinite(retryAfterMs) && retryAfterMs >= 0)) {

@@ -1,7 +1,17 @@
 /**
  * What work returns or throws, made into a result.
  */
+import { inspect } from 'node:util';
 import { type Cost, checkResult, type ItemResult } from './item-results.js';
+
+/** How a thrown value that is no error is told of: getters, proxies and methods of its own are left alone. */
+const BRIEFLY = {
+  depth: 2,
+  maxArrayLength: 8,
+  maxStringLength: 1_000,
+  breakLength: Number.POSITIVE_INFINITY,
+  customInspect: false,
+} as const;
 
 /** What a loop hands to the work beside the item. */
 export interface WorkContext {
@@ -37,8 +47,8 @@ export class Glitch extends Error {
 
 /** The result that a returned value stands for. A malformed one is an error: its work was done, and done again would end the same way. */
 export function resultOfValue(value: unknown): ItemResult {
-  const isResult =
-    typeof value === 'object' && value !== null && 'status' in value && ['success', 'error', 'glitch'].includes(String(value.status));
+  const status: unknown = typeof value === 'object' && value !== null && 'status' in value ? value.status : undefined;
+  const isResult = status === 'success' || status === 'error' || status === 'glitch';
   if (!isResult) return value === undefined ? { status: 'success' } : { status: 'success', output: value as never };
   try {
     return checkResult(value);
@@ -61,10 +71,8 @@ export function resultOfThrown(error: unknown): ItemResult {
 
 /** What an error says for itself, never empty. Errors: what its getters raise. */
 export function reasonOf(error: unknown): string {
-  if (error instanceof Error && typeof error.message === 'string') return error.message || String(error.name);
-  try {
-    return String(error) || 'It failed without a reason.';
-  } catch {
-    return 'It failed with a value that has no text.';
-  }
+  const said: unknown = error instanceof Error ? error.message || error.name : error;
+  // Not `String`: it would write out what an array holds, however much that is.
+  const text = typeof said === 'string' ? said : inspect(said, BRIEFLY);
+  return text || 'It failed without a reason.';
 }

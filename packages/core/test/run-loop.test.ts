@@ -76,10 +76,14 @@ describe('runLoop', () => {
     const unreadable = (): never => {
       throw new TypeError('It is not to be read.');
     };
+    const vast = (): unknown => Array.from({ length: 400 }).reduce((inner) => [inner, inner], 'x');
     const ends: Readonly<Record<string, () => unknown>> = {
       'an error whose message is no text': () => Promise.reject(Object.assign(new Error('a'), { message: { no: 'text' } })),
       'an error that can not be read': () => Promise.reject(new Proxy(new Error('a'), { get: unreadable })),
       'an output that can not be read': () => ({ status: 'success', output: new Proxy({}, { ownKeys: unreadable }) }),
+      'an error with more to say than there are atoms': () => Promise.reject(Object.assign(new Error('a'), { message: vast() })),
+      'more to say than there are atoms': () => Promise.reject(vast()),
+      'a status of as much': () => ({ status: vast() }),
       'a cost that can not be read': () => ({ status: 'success', cost: new Proxy({}, { get: unreadable }) }),
     };
     const { result } = await run({ items: Object.keys(ends), work: (item) => ends[item as string]?.() });
