@@ -49,7 +49,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       findings.push(...prepared.findings);
       connection = await openAttached(names.database, 'store');
       await setUp(connection, names, surroundings);
-      await markOpen(connection, true);
+      await makeOpen(connection, surroundings);
       // In the file itself, so that it is known even when the log is lost.
       await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
       await syncDirectory(names.directory);
@@ -173,7 +173,6 @@ export async function setUp(
     await setPragma(connection, names, { name: 'store.synchronous', value: 2 });
     // Damage is noticed when a page is read, not when it does harm.
     await setPragma(connection, names, { name: 'cell_size_check', value: 1 });
-    await connection.query(CREATION);
   });
 }
 
@@ -185,6 +184,16 @@ async function setPragma(connection: SqlConnection, { database }: StoreNames, pr
   if (actual === pragma.value) return;
   throw new UnavailableError(
     `SQLite did not set ${pragma.name} to ${pragma.value} for ${database} (it is ${String(actual)}), so it would not be safe there: name another place.`,
+  );
+}
+
+/** In one transaction: a table whose file has no header is taken for damaged. */
+async function makeOpen(connection: SqlConnection, { busyTimeoutMs }: Surroundings): Promise<void> {
+  await whenFree(busyTimeoutMs, () =>
+    inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
+      await connection.query(CREATION);
+      await markOpen(connection, true);
+    }),
   );
 }
 

@@ -2,6 +2,7 @@
  * Proves what opening does with the place and the words it is given: what it makes, shares, sets, and refuses untouched. On real files.
  */
 import fs from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { KeyvSqlite } from '@keyv/sqlite';
 import { expect } from 'chai';
@@ -20,6 +21,29 @@ async function made(path: string): Promise<void> {
   const store = await openSqliteBackend(path);
   await put(store, { kept: 1 });
   await store.close();
+}
+
+/** Runs `run`, in which the `nth` statement fails, whatever it is, where the driver hands it to SQLite. */
+async function failingAt<T>(nth: number, run: () => Promise<T>): Promise<T> {
+  const { prototype } = createRequire(import.meta.resolve('@keyv/sqlite'))('sqlite3').Database as { prototype: Driver };
+  const { all } = prototype;
+  let count = 0;
+  prototype.all = function (...args) {
+    count++;
+    if (count === nth) queueMicrotask(() => (args.at(-1) as Done)(Object.assign(new Error('It fails.'), { code: 'SQLITE_IOERR' })));
+    else all.apply(this, args);
+  };
+  try {
+    return await run();
+  } finally {
+    prototype.all = all;
+  }
+}
+
+type Done = (error: unknown, rows?: unknown) => void;
+
+interface Driver {
+  all(...args: unknown[]): void;
 }
 
 describe('sqlite: opening', () => {
@@ -44,6 +68,23 @@ describe('sqlite: opening', () => {
       }
       for (const { close } of both) await close();
     }));
+
+  it('always-starts: the first opening may end at whichever statement, and the next one makes the store', async () => {
+    let opened = false;
+    let interrupted = 0;
+    while (!opened) {
+      await withDirectory(async (directory) => {
+        const path = join(directory, 'state.db');
+        opened = (await failingAt(interrupted + 1, () => refusal(path))) === 'opened';
+        if (!opened) interrupted++;
+        const store = await openSqliteBackend(path);
+        expect(store.recovery.filter(({ severity }) => severity === 'loss')).to.deep.equal([]);
+        expect(await put(store, { kept: 1 })).to.be.greaterThan(0);
+        await store.close();
+      });
+    }
+    expect(interrupted, 'statements at which it ended').to.be.greaterThan(15);
+  });
 
   for (const pragma of ['store.journal_mode', 'store.synchronous']) {
     it(`refuses when ${pragma} does not take`, () =>
