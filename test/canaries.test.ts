@@ -52,14 +52,15 @@ describe('canaries', () => {
     expectCaught(outcome, { name: 'keeps its process alive', breaks: 'close/final' });
   });
 
-  for (const [module, name, breaks] of [
-    ['hasty', 'acknowledges before it sends (killed)', 'commit/acked-survives'],
-    ['halving', 'sends a commit in two halves (killed)', 'commit/all-or-nothing'],
+  for (const [module, name, breaks, only] of [
+    ['hasty', 'acknowledges before it sends (killed)', 'commit/acked-survives', /8 in flight, synced/],
+    ['hasty', 'acknowledges before it sends (killed at failpoints)', 'commit/acked-survives', /each durable step/],
+    ['halving', 'sends a commit in two halves (killed)', 'commit/all-or-nothing', /8 in flight, synced/],
   ] as const) {
     it(`${breaks}: one that ${name} is caught`, async function () {
       this.timeout(60_000);
       const fixture = createServedFixture(undefined, import.meta.resolve(`./canaries/${module}.js`));
-      const outcome = await runSuite(() => testCrash(fixture), { only: /8 in flight, synced/, timeoutMs: 50_000 });
+      const outcome = await runSuite(() => testCrash(fixture), { only, timeoutMs: 50_000 });
       expectCaught(outcome, { name, breaks });
     });
   }

@@ -84,7 +84,7 @@ export async function runProgram(
 
 /** One line for the message of a failed test. */
 export function describeEnd({ exitCode, signal, errors }: ProgramEnd): string {
-  return `exit code ${exitCode}, signal ${signal}. ${errors.trim().slice(-1_000)}`;
+  return `exit code ${exitCode}, signal ${signal}. ${errors.trim().slice(-2_000)}`;
 }
 
 async function launchHere(program: string, args: readonly string[]): Promise<ChildProcess> {

@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Durability, isLoopStateError, type StateBackend } from '@loopstate/core';
+import { type Durability, isLoopStateError } from '@loopstate/core';
 import { AssertionError, expect } from 'chai';
 import { it } from 'mocha';
 import { describeEnd, type Program, type ProgramEnd, startProgram } from './child.js';
-import { expectExact } from './expectations.js';
+import { CrashHistory } from './crash-history.js';
+import { type Failpoint, FailpointPlan } from './failpoints.js';
 import type { BackendFixture } from './fixture.js';
-import { EMPTY_VIEW, followChanges } from './follow-changes.js';
-import { describeSuite, type Ground, mustCommit, testLaw } from './law-test.js';
-import { judgeSurvivors, numberedCommit } from './numbered-commits.js';
+import { describeSuite, type Ground, mustCommit, onFreshGround, testLaw } from './law-test.js';
+import { numberedCommit } from './numbered-commits.js';
+import { prove } from './proofs.js';
 import { announceSeed, type Random } from './seed.js';
 
 /** What a program that commits until it is killed is told. */
@@ -16,21 +17,27 @@ export interface Orders {
   readonly from: number;
   readonly inFlight: number;
   readonly durability: Durability;
+  /** Given: it takes its durable steps one by one, and dies at one of them, or ends after so many commits. */
+  readonly steps?: { readonly commits: number; readonly dieAt?: Failpoint };
 }
 
-const WAYS: readonly Omit<Orders, 'from'>[] = [
-  { inFlight: 1, durability: 'synced' },
-  { inFlight: 8, durability: 'synced' },
-  { inFlight: 8, durability: 'written' },
-];
+type Way = Omit<Orders, 'from' | 'steps'>;
+const REHEARSED: Way = { inFlight: 1, durability: 'synced' };
+const WAYS: readonly Way[] = [REHEARSED, { inFlight: 8, durability: 'synced' }, { inFlight: 8, durability: 'written' }];
 // At least one in each way: a crash test without a crash proves nothing.
-const KILLS = Math.max(WAYS.length, Number(process.env.LOOPSTATE_KILLS) || 15);
+const KILLS = Number(process.env.LOOPSTATE_KILLS) || 15;
 const KILL_AFTER_MS = { least: 100, most: 400 };
-const TIMEOUT_MS = 20_000 + KILLS * 4_000;
+const FAILPOINT_KILLS_PER_KILL = 8;
+const DEATHS_AT_A_MOMENT_MAX = 10;
+const STORE_CRASHES = 3;
+const LIVES_OF_A_STORE = 10;
+const COMMITS_OF_A_LIFE = 16;
+const TIMEOUT_MS = 60_000 + KILLS * 8_000;
 
 /**
  * Registers tests that kill processes in the middle of their commits and look at what is left: all that was acknowledged, nothing
- * that was never tried, nothing by halves. `LOOPSTATE_KILLS` sets how many are killed in all; 15 by default.
+ * that was never tried, nothing by halves. `LOOPSTATE_KILLS` sets how many are killed at random, 15 by default; where the fixture
+ * has failpoints, eight times as many die at those.
  */
 export function testCrash(fixture: BackendFixture): void {
   const { survives } = fixture.traits;
@@ -45,26 +52,104 @@ export function testCrash(fixture: BackendFixture): void {
       });
       return;
     }
+    const { effort = 1 } = fixture;
+    const { crashStore, failpoints } = fixture.faults ?? {};
+    if (failpoints !== undefined) {
+      const killsMax = Math.ceil(KILLS * FAILPOINT_KILLS_PER_KILL * effort);
+      const title = 'killed before, amid and after each durable step: all that was acknowledged is there';
+      testLaw(fixture, 'commit/acked-survives', title, () => dieAtEveryStep(fixture, { killsMax })).timeout(TIMEOUT_MS);
+    }
     for (const way of WAYS) {
-      const kills = Math.ceil(KILLS / WAYS.length);
+      const kills = Math.ceil((KILLS * effort) / WAYS.length);
       const title = `${kills} times killed with ${way.inFlight} in flight, ${way.durability}: all that was acknowledged is there`;
       testLaw(fixture, 'commit/acked-survives', title, (ground) => liveAndDie(fixture, ground, way, { kills })).timeout(TIMEOUT_MS);
     }
-    const { crashStore } = fixture.faults ?? {};
     if (crashStore === undefined) return;
-    testLaw(fixture, 'commit/acked-survives', 'the store itself crashed: all that was acknowledged is there', (ground) =>
-      outliveTheStore(ground, crashStore),
-    ).timeout(TIMEOUT_MS);
+    testLaw(fixture, 'commit/acked-survives', 'the store itself crashed: all that was acknowledged is there', async (ground) => {
+      const kills = Math.ceil(STORE_CRASHES * effort);
+      const { commits } = await outliveTheStore(ground, crashStore, { kills });
+      prove({ test: 'S8 store crashes', backend: fixture.name, counts: { kills, commits }, least: { kills } });
+    }).timeout(TIMEOUT_MS);
   });
 }
 
-/** Several lives of one store: each is opened by a process that commits until it is killed, and then judged here. */
-async function liveAndDie(
+/** Processes die at failpoints, on one store after another: a store lives through several deaths, and steps that only an empty one takes come too. */
+async function dieAtEveryStep(fixture: BackendFixture, { killsMax }: { killsMax: number }): Promise<void> {
+  const random = announceSeed();
+  const plan = new FailpointPlan(await onFreshGround(fixture, ({ url }) => rehearse(fixture, url)), random);
+  const kills = Math.min(killsMax, plan.moments * DEATHS_AT_A_MOMENT_MAX);
+  let died = 0;
+  let commits = 0;
+  while (died < kills || plan.missing.length > 0) {
+    const lives = await onFreshGround(fixture, (ground) => liveAndDieAtSteps(fixture, ground, plan, random));
+    died += lives.kills;
+    commits += lives.commits;
+  }
+  console.log(`      died before/amid/after: ${plan.summary}`);
+  prove({ test: 'S7 failpoint kills', backend: fixture.name, counts: { kills: died, commits }, least: { kills } });
+}
+
+/** One life that is not cut short, to learn which steps there are. */
+async function rehearse(fixture: BackendFixture, url: string): Promise<ReadonlyMap<string, number>> {
+  const program = await startProgram('commit-until-killed', fixture, url);
+  const orders: Orders = { ...REHEARSED, from: 1, steps: { commits: COMMITS_OF_A_LIFE } };
+  program.send(JSON.stringify(orders));
+  const end = await program.ended;
+  if (end.exitCode !== 0) throw new AssertionError(`the process did not come to its end: ${describeEnd(end)}`);
+  const counts = new Map<string, number>();
+  for (const line of end.lines) {
+    const { name, count } = /^step (?<count>\d+) (?<name>.+)$/.exec(line)?.groups ?? {};
+    if (name !== undefined) counts.set(name, Number(count));
+  }
+  expect(counts.size, 'the kinds of durable steps that openWithFailpoints took').to.be.greaterThan(0);
+  return counts;
+}
+
+/** Several lives of one store. After some of them the next process finds it as the last one left it; after the others it is judged here. */
+async function liveAndDieAtSteps(
   fixture: BackendFixture,
   { url, open }: Ground,
-  way: (typeof WAYS)[number],
-  { kills }: { kills: number },
-): Promise<void> {
+  plan: FailpointPlan,
+  random: Random,
+): Promise<{ kills: number; commits: number }> {
+  const history = new CrashHistory();
+  const start = () => startProgram('commit-until-killed', fixture, url);
+  let next = await start();
+  let kills = 0;
+  let isJudged = true;
+  try {
+    for (let life = 1; life <= LIVES_OF_A_STORE; life++) {
+      const program = next;
+      const dieAt = life === 1 ? plan.first() : plan.next();
+      if (dieAt === undefined) break;
+      // On an empty place as at the rehearsal, so that the step is sure to be reached.
+      const way = life === 1 ? REHEARSED : random.pick(WAYS);
+      const orders: Orders = { ...way, from: history.nextNumber, steps: { commits: COMMITS_OF_A_LIFE, dieAt } };
+      program.send(JSON.stringify(orders));
+      next = await start();
+      const end = await program.ended;
+      history.note(end);
+      const hasDied = end.signal === 'SIGKILL' && end.lines.at(-1) === `died ${dieAt.moment} ${dieAt.step}`;
+      if (hasDied) {
+        kills++;
+        plan.note(dieAt);
+      } else if (end.exitCode === 0 && life > 1) {
+        plan.noteMissed(dieAt);
+      } else {
+        throw new AssertionError(`the process did not die ${dieAt.moment} step ${dieAt.nth} of "${dieAt.step}": ${describeEnd(end)}`);
+      }
+      isJudged = random.next(2) === 0;
+      if (isJudged) await judgeReopened(history, open);
+    }
+    if (!isJudged) await judgeReopened(history, open);
+  } finally {
+    next.kill();
+  }
+  return { kills, commits: history.commits };
+}
+
+/** Several lives of one store: each is opened by a process that commits until it is killed, and then judged here. */
+async function liveAndDie(fixture: BackendFixture, { url, open }: Ground, way: Way, { kills }: { kills: number }): Promise<void> {
   const random = announceSeed();
   const history = new CrashHistory();
   // The next process starts up while this one is still at it: starting takes longer than the rest.
@@ -76,15 +161,13 @@ async function liveAndDie(
       await program.line('ready');
       if (life < kills) next = await start();
       history.note(await killInTheMiddle(program, { ...way, from: history.nextNumber }, random));
-      const store = await open();
-      await history.judge(store);
-      await store.close();
+      await judgeReopened(history, open);
     }
   } finally {
     next.kill();
   }
-  history.report();
-  expect(history.crashes, 'kills that hit a process which had commits acknowledged').to.equal(kills);
+  const counts = { kills: history.crashes, commits: history.commits };
+  prove({ test: 'S8 random kills', backend: fixture.name, counts, least: { kills } });
 }
 
 async function killInTheMiddle(program: Program, orders: Orders, random: Random): Promise<ProgramEnd> {
@@ -98,10 +181,14 @@ async function killInTheMiddle(program: Program, orders: Orders, random: Random)
 }
 
 /** The process that keeps the store crashes; this one lives on, and may be left without an answer to what was in flight. */
-async function outliveTheStore({ url, open }: Ground, crashStore: (url: string) => Promise<void>): Promise<void> {
+async function outliveTheStore(
+  { url, open }: Ground,
+  crashStore: (url: string) => Promise<void>,
+  { kills }: { kills: number },
+): Promise<{ commits: number }> {
   const random = announceSeed();
   const history = new CrashHistory();
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < kills; round++) {
     const store = await open();
     const lines: string[] = [];
     let number = history.nextNumber;
@@ -124,75 +211,13 @@ async function outliveTheStore({ url, open }: Ground, crashStore: (url: string) 
       if (!isExpected) throw reason;
     }
     history.note({ lines });
-    const reopened = await open();
-    await history.judge(reopened);
-    await reopened.close();
+    await judgeReopened(history, open);
   }
-  history.report();
+  return { commits: history.commits };
 }
 
-/**
- * What is known of one store over all its lives.
- *
- * **Invariants:**
- * - `#owed` grows only: what was acknowledged, or found after a crash, is owed by every later life.
- * - No number is tried twice.
- */
-class CrashHistory {
-  crashes = 0;
-  readonly #tried = new Set<number>();
-  readonly #owed = new Map<number, number>();
-  #lastNumber = 0;
-  #lastRevision = 0;
-
-  get nextNumber(): number {
-    return this.#lastNumber + 1;
-  }
-
-  /** Takes down what a process said before it ended. */
-  note({ lines }: Pick<ProgramEnd, 'lines'>): void {
-    const revisionBefore = this.#lastRevision;
-    const owedBefore = this.#owed.size;
-    for (const line of lines) {
-      const [word = '', ...numbers] = line.split(' ');
-      const [number = 0, revision = 0] = numbers.map(Number);
-      if (word === 'tried') this.#try(number);
-      if (word !== 'acknowledged') continue;
-      expect(revision, 'a revision, after all those of earlier lives').to.be.greaterThan(revisionBefore);
-      this.#owe(number, revision);
-    }
-    if (this.#owed.size > owedBefore) this.crashes++;
-  }
-
-  /** Holds what a reopened store says against what is known, and lets it go on. */
-  async judge(store: StateBackend): Promise<void> {
-    expectExact(
-      store.recovery.filter(({ severity }) => severity === 'loss'),
-      [],
-      'losses that opening reports',
-    );
-    const view = await followChanges(store, EMPTY_VIEW, { mayForget: false });
-    const { standing, violations } = judgeSurvivors(view.records, { tried: this.#tried, owed: this.#owed });
-    expectExact(violations.slice(0, 10), [], `the violations in ${view.records.size} records`);
-    for (const [number, revision] of standing) this.#owe(number, revision);
-    const number = this.nextNumber;
-    const revision = await mustCommit(store, numberedCommit(number));
-    expect(revision, 'the first revision after a crash').to.be.greaterThan(Math.max(this.#lastRevision, view.cursor));
-    this.#try(number);
-    this.#owe(number, revision);
-  }
-
-  report(): void {
-    console.log(`      ${this.crashes} crashes, ${this.#tried.size} commits tried, ${this.#owed.size} owed and there`);
-  }
-
-  #try(number: number): void {
-    this.#tried.add(number);
-    this.#lastNumber = Math.max(this.#lastNumber, number);
-  }
-
-  #owe(number: number, revision: number): void {
-    this.#owed.set(number, revision);
-    this.#lastRevision = Math.max(this.#lastRevision, revision);
-  }
+async function judgeReopened(history: CrashHistory, open: Ground['open']): Promise<void> {
+  const store = await open();
+  await history.judge(store);
+  await store.close();
 }

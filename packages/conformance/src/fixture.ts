@@ -16,7 +16,18 @@ export interface Faults {
    * were open may be of no use afterwards. The suite calls it where `survives` is not `nothing`.
    */
   readonly crashStore?: (url: string) => Promise<void>;
+  /** The opener exports `openWithFailpoints`: the suite kills processes before, amid and after each durable step that it names. */
+  readonly failpoints?: true;
 }
+
+/**
+ * Runs one step of a backend that changes what is durable, such as `step('rename', () => rename(from, to))`. Where the suite wants
+ * it, the process ends by `SIGKILL` right before the step, in the middle of it, or right after it and before its caller hears of it.
+ *
+ * `part` does a part of the step, such as half of a write: what is to be left when the process ends in the middle. Without it, the
+ * process ends while `whole` is under way. Steps of one kind share a name.
+ */
+export type RunStep = <T>(name: string, whole: () => Promise<T>, part?: () => unknown) => Promise<T>;
 
 /** All that the suite needs to know of a backend. */
 export interface BackendFixture {
@@ -41,10 +52,17 @@ export interface BackendFixture {
   launch?(program: string, args: readonly string[]): Promise<ChildProcess>;
   /** Default: none but `SIGKILL` of a process that uses the store. */
   readonly faults?: Faults;
+  /**
+   * How much of the usual number of kills and items the suite goes through: above 0, and up to 1. For a second fixture of one
+   * backend, whose tests mostly repeat those of the first. Default: 1.
+   */
+  readonly effort?: number;
 }
 
 /** What the module at `BackendFixture.opener` exports. */
 export interface OpenerModule {
   /** As `open` of the fixture, in a process that knows nothing but the URL. */
   openPlace(url: string): Promise<StateBackend>;
+  /** The same, with every durable step of the backend run by `step`; only where `faults.failpoints` says that it is there. */
+  openWithFailpoints?(url: string, step: RunStep): Promise<StateBackend>;
 }
