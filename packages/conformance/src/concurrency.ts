@@ -6,7 +6,8 @@ import { CLAIMS, COUNTER, contend, INCREMENTS } from './contention.js';
 import { expectExact } from './expectations.js';
 import type { BackendFixture } from './fixture.js';
 import { EMPTY_VIEW, followChanges, type View } from './follow-changes.js';
-import { type HistoryEvent, judgeHistory } from './judge-history.js';
+import type { HistoryEvent } from './history.js';
+import { judgeHistory } from './judge-history.js';
 import { describeSuite, mustCommit, testLaw } from './law-test.js';
 import { announceSeed } from './seed.js';
 

@@ -4,7 +4,7 @@
  */
 import { type Commit, type CommitResult, isLoopStateError, type StateBackend, type StateRecord } from '@loopstate/core';
 import { AssertionError } from 'chai';
-import type { HistoryEvent } from './judge-history.js';
+import type { HistoryEvent } from './history.js';
 import { createRandom, type Random } from './seed.js';
 
 /** Each contender adds so much to the counter. */
