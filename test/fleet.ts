@@ -3,9 +3,9 @@
  */
 import { spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BackendFixture, Place } from '@loopstate/conformance';
+import { type BackendFixture, Fleet, type FleetWorker, type Place } from '@loopstate/conformance';
 import { expect } from 'chai';
-import { Fleet, until, type Worker } from './support/fleet.js';
+import { launchCompiled } from './fixtures/launch-compiled.js';
 import { seeded, seedFromEnvironment } from './support/seeded.js';
 
 const SHORT_LEASE_MS = 1_500;
@@ -22,7 +22,7 @@ export function testFleet(fixture: BackendFixture): void {
     after(() => fixture.stop?.());
     beforeEach(async () => {
       place = await fixture.createPlace();
-      fleet = new Fleet();
+      fleet = new Fleet(fixture);
     });
     afterEach(async () => {
       fleet.remove();
@@ -36,35 +36,35 @@ export function testFleet(fixture: BackendFixture): void {
       const loop = { items: 2_000, workMs: 8 };
       const first = await fleet.startAll(8, place.url, loop);
       for (let n = 0; n < 3; n++) {
-        fleet.kill(first.splice(Math.floor(random() * first.length), 1)[0] as Worker);
+        fleet.kill(first.splice(Math.floor(random() * first.length), 1)[0] as FleetWorker);
         await fleet.start(place.url, loop);
         await sleep(100 + random() * 200);
       }
       await fleet.finished();
       expect(fleet.events('lost', 'claim-lost'), 'claims taken from the living').to.deep.equal([]);
-      expect(fleet.violations()).to.deep.equal([]);
+      expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
       await fleet.expectAllRecorded(place.url, loop.items);
     }).timeout(180_000);
 
     it('fenced: a worker that is stopped beyond its lease is refused and told, and goes on', async () => {
       const loop = { items: 60, workMs: 100, leaseMs: SHORT_LEASE_MS };
       const sleeper = await fleet.start(place.url, loop);
-      const began = (worker: Worker) => worker.events().filter(({ type }) => type === 'began');
-      await until(() => began(sleeper).length > 3);
+      const began = (worker: FleetWorker) => worker.events().filter(({ type }) => type === 'began');
+      await fleet.until(() => began(sleeper).length > 3);
       // In the middle of an item: what it holds then is what the other takes over.
       const begun = began(sleeper).length;
-      await until(() => began(sleeper).length > begun);
-      sleeper.child.kill('SIGSTOP');
+      await fleet.until(() => began(sleeper).length > begun);
+      sleeper.signal('SIGSTOP');
       const other = await fleet.start(place.url, loop);
-      await until(() => other.events().some(({ type }) => type === 'took-over'), 30_000);
+      await fleet.until(() => other.events().some(({ type }) => type === 'took-over'), 30_000);
       await sleep(1_000);
-      sleeper.child.kill('SIGCONT');
+      sleeper.signal('SIGCONT');
       await fleet.finished();
       expect(sleeper.events().some(({ type }) => type === 'run-replaced')).to.equal(true);
       const taken = began(other).filter(({ id }) => began(sleeper).some((event) => event.id === id));
       // If the other worker took what the sleeper held, the sleeper was told so.
       if (taken.length > 0) expect(sleeper.events().some(({ type }) => type === 'lost' || type === 'aborted')).to.equal(true);
-      expect(fleet.violations()).to.deep.equal([]);
+      expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
       await fleet.expectAllRecorded(place.url, loop.items);
     }).timeout(90_000);
 
@@ -72,16 +72,17 @@ export function testFleet(fixture: BackendFixture): void {
       const under = ownNamespace();
       if (under === undefined) return this.skip();
       const loop = { items: 80, workMs: 200, leaseMs: 2 * SHORT_LEASE_MS };
-      const [first, second] = [await fleet.start(place.url, loop, under), await fleet.start(place.url, loop, under)] as const;
-      await until(() => [first, second].every((worker) => worker.events().some(({ type }) => type === 'completed')));
+      const launch: BackendFixture['launch'] = (program, args) => launchCompiled(program, args, under);
+      const [first, second] = [await fleet.start(place.url, loop, launch), await fleet.start(place.url, loop, launch)] as const;
+      await fleet.until(() => [first, second].every((worker) => worker.events().some(({ type }) => type === 'completed')));
       const outside = await fleet.start(place.url, loop);
-      await until(() => outside.events().some(({ type }) => type === 'completed'));
+      await fleet.until(() => outside.events().some(({ type }) => type === 'completed'));
       expect(fleet.events('took-over', 'lost', 'claim-lost', 'run-replaced')).to.deep.equal([]);
       fleet.kill(first);
       await fleet.finished();
       expect(fleet.events('took-over').map(({ death }) => death)).to.deep.equal(['presumed']);
       expect(fleet.events('lost', 'claim-lost', 'run-replaced')).to.deep.equal([]);
-      expect(fleet.violations()).to.deep.equal([]);
+      expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
       await fleet.expectAllRecorded(place.url, loop.items);
     }).timeout(90_000);
 
@@ -92,7 +93,7 @@ export function testFleet(fixture: BackendFixture): void {
       const [asked, refused] = [total(fleet, 'asked'), total(fleet, 'refused')];
       console.log(`      ${asked} claims asked, ${refused} refused: ${((100 * refused) / asked).toFixed(1)} %`);
       expect(refused / asked).to.be.below(0.15);
-      expect(fleet.violations()).to.deep.equal([]);
+      expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
       await fleet.expectAllRecorded(place.url, loop.items);
     }).timeout(240_000);
 
@@ -101,7 +102,7 @@ export function testFleet(fixture: BackendFixture): void {
       await Promise.all(Array.from({ length: 32 }, () => fleet.start(place.url, loop)));
       await fleet.finished();
       expect(fleet.events('unavailable', 'lease-at-risk', 'lost', 'claim-lost')).to.deep.equal([]);
-      expect(fleet.violations()).to.deep.equal([]);
+      expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
       await fleet.expectAllRecorded(place.url, loop.items);
     }).timeout(240_000);
   });

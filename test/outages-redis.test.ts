@@ -3,8 +3,9 @@
  * network between loses and delays what is said. The loop finishes by itself, with what it promised.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Fleet } from '@loopstate/conformance';
 import { expect } from 'chai';
-import { Fleet, until } from './support/fleet.js';
+import { createRedisFixture } from './fixtures/redis.js';
 import { startRedis, startRedisCluster, startSentinelGroup } from './support/redis-server.js';
 import { seeded, seedFromEnvironment } from './support/seeded.js';
 import { startTcpProxy, type TcpProxy } from './support/tcp-proxy.js';
@@ -19,7 +20,7 @@ describe('Redis outages during a run', () => {
     return server;
   };
   beforeEach(() => {
-    fleet = new Fleet();
+    fleet = new Fleet(createRedisFixture());
   });
   afterEach(async () => {
     fleet.remove();
@@ -35,13 +36,13 @@ describe('Redis outages during a run', () => {
       await server.kill();
       await server.start();
       const before = fleet.completed;
-      await until(() => fleet.completed > before + 20);
+      await fleet.until(() => fleet.completed > before + 20);
     }
     expect(fleet.completed, 'items left for the time after the last kill').to.be.below(loop.items);
     await fleet.finished();
     expect(fleet.events('unavailable')).to.not.deep.equal([]);
     expect(fleet.events('went-backwards', 'lost', 'claim-lost')).to.deep.equal([]);
-    expect(fleet.violations().slice(0, 3)).to.deep.equal([]);
+    expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
     await fleet.expectAllRecorded(url, loop.items);
   }).timeout(180_000);
 
@@ -57,7 +58,7 @@ describe('Redis outages during a run', () => {
     await fleet.finished();
     expect(fleet.events('lease-at-risk')).to.not.deep.equal([]);
     expect(fleet.events('took-over', 'run-replaced', 'lost', 'claim-lost', 'aborted')).to.deep.equal([]);
-    expect(fleet.violations().slice(0, 3)).to.deep.equal([]);
+    expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
     await fleet.expectAllRecorded(url, loop.items);
   }).timeout(90_000);
 
@@ -73,7 +74,7 @@ describe('Redis outages during a run', () => {
     expect(fleet.completed, 'items left for the new master').to.be.below(loop.items);
     await fleet.finished();
     expect(fleet.events('went-backwards')).to.deep.equal([]);
-    expect(fleet.violations().slice(0, 3)).to.deep.equal([]);
+    expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
     await fleet.expectAllRecorded(url, loop.items);
   }).timeout(180_000);
 
@@ -103,7 +104,7 @@ describe('Redis outages during a run', () => {
       for (let faults = 0; faults < 25; faults++) {
         await disturb(proxy, random);
         const before = fleet.completed;
-        await until(() => fleet.completed > before + 10);
+        await fleet.until(() => fleet.completed > before + 10);
       }
       expect(fleet.completed, 'items left for the time after the last fault').to.be.below(loop.items);
       await fleet.finished();
@@ -114,7 +115,7 @@ describe('Redis outages during a run', () => {
     console.log(`      ${unknown} commits had an unknown outcome at first`);
     expect(unknown).to.be.above(0);
     expect(fleet.events('lost', 'claim-lost')).to.deep.equal([]);
-    expect(fleet.violations().slice(0, 3)).to.deep.equal([]);
+    expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
     await fleet.expectAllRecorded(`redis://127.0.0.1:${server.port}?job=disturbed`, loop.items);
   }).timeout(120_000);
 });

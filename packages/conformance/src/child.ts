@@ -23,7 +23,10 @@ export interface Program {
   send(message: string): void;
   /** Resolves with the first line, of those already said too, that begins with `start`; rejects if the program ends before. */
   line(start: string): Promise<string>;
-  kill(): void;
+  /** Ends it, or sends another signal. */
+  kill(signal?: NodeJS.Signals): void;
+  /** What it has said so far. */
+  readonly lines: readonly string[];
   readonly ended: Promise<ProgramEnd>;
 }
 
@@ -49,7 +52,8 @@ export async function startProgram(name: string, fixture: BackendFixture, url: s
   });
   return {
     send: (message) => stdin.write(`${message}\n`),
-    kill: () => child.kill('SIGKILL'),
+    kill: (signal = 'SIGKILL') => child.kill(signal),
+    lines,
     ended,
     line: async (start) => {
       for (;;) {
