@@ -2,6 +2,7 @@ import type { StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { it } from 'mocha';
 import { describeEnd, type ProgramEnd, startProgram } from './child.js';
+import { testClaims } from './claims.js';
 import { CLAIMS, COUNTER, contend, INCREMENTS } from './contention.js';
 import { expectExact } from './expectations.js';
 import type { BackendFixture } from './fixture.js';
@@ -16,7 +17,7 @@ const PROCESSES = 3;
 
 /**
  * Registers tests in which several handles, and where `reach` says so several processes, contend for one store. All they were
- * answered must fit into the one order that the revisions give.
+ * answered must fit into the one order that the revisions give; and a loop that such processes share keeps its promises.
  */
 export function testConcurrency(fixture: BackendFixture): void {
   describeSuite(fixture, 'concurrency', () => {
@@ -109,6 +110,7 @@ export function testConcurrency(fixture: BackendFixture): void {
         }
       },
     );
+    testClaims(fixture);
   });
 }
 

@@ -131,7 +131,9 @@ function lastBeatMs({ run, worker }: Holding, byMs: number): number {
 /** One outcome at the most, acknowledged only if it is that, and seen by all who look later. */
 function judgeOutcome(item: ItemHistory): BrokenPromise[] {
   const mayBe = item.holdings.filter(({ end }) => end !== undefined && end.answer !== 'no');
-  const stories = [undefined, ...mayBe].map((outcome) => judgeStory(item, outcome));
+  // Of two that are as wrong, the one with an outcome that was acknowledged says more.
+  mayBe.sort((one, other) => Number(other.end?.answer === 'yes') - Number(one.end?.answer === 'yes'));
+  const stories = [...mayBe, undefined].map((outcome) => judgeStory(item, outcome));
   return stories.reduce((best, story) => (story.length < best.length ? story : best));
 }
 
