@@ -73,6 +73,21 @@ describe('examples', () => {
     expect(others).to.deep.equal({ version: 2, claims: {}, totalUsd: 1.5 });
   });
 
+  it('custom-backend passes the whole suite', async function () {
+    this.timeout(180_000);
+    const { root } = await compiledPackages();
+    const mocha = [join(root, 'node_modules/mocha/bin/mocha.js'), '--no-package', '--exit', '--timeout', '20000', '--reporter', 'json'];
+    const shown = spawn(process.execPath, [...mocha, join(root, 'examples/custom-backend.test.js')], {
+      env: { ...process.env, LOOPSTATE_KILLS: '3', TMPDIR: place },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const said = await text(shown.stdout);
+    // Before it the seeds are printed.
+    const { stats, failures } = JSON.parse(said.slice(said.indexOf('\n{') + 1)) as { stats: { passes: number }; failures: unknown[] };
+    expect(failures).to.deep.equal([]);
+    expect(stats.passes).to.be.greaterThan(100);
+  });
+
   it('checksum-tree computes what others do', async () => {
     const tree = join(place, 'tree');
     mkdirSync(tree);
