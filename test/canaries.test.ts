@@ -3,7 +3,7 @@
  * law it breaks, while the same wrapper around nothing broken stays green.
  */
 import { type BackendFixture, testConcurrency, testConformance, testCrash } from '@loopstate/conformance';
-import { createMemoryStore, LAWS, type MemoryStore, openMemoryBackend } from '@loopstate/core';
+import { createMemoryStore, LAWS, type MemoryStore, OutcomeUnknownError, openMemoryBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { type Canary, wrap } from './canaries/canary.js';
 import { commitCanaries } from './canaries/commit-canaries.js';
@@ -65,6 +65,15 @@ describe('canaries', () => {
     });
   }
 
+  for (const repeats of [false, true]) {
+    const name = repeats ? 'sends a commit again by itself when its reply was lost (network)' : 'loses replies, and says so (network)';
+    it(`commit/three-answers: one that ${name} is ${repeats ? 'caught' : 'green'}`, async () => {
+      const outcome = await runSuite(() => testConcurrency(createForgetfulFixture({ repeats })), { only: /network fails/ });
+      if (repeats) expectCaught(outcome, { name, breaks: 'commit/three-answers' });
+      else expect(outcome).to.deep.equal({ passed: 1, failures: [] });
+    });
+  }
+
   for (const [module, name, promise] of [
     ['fenceless', 'records outcomes whoever holds the claim (shared loop)', /once-recorded|fenced/],
     ['grabbing', 'makes claims whoever holds them (shared loop)', /fenced|once-recorded/],
@@ -101,4 +110,28 @@ function createCanaryFixture(canary: Canary): BackendFixture {
       return wrap(inner, canary.replace(inner, store));
     },
   };
+}
+
+/** One whose network loses replies for a while; its handles say that they don't know, or else send the commit again, later and unchecked. */
+function createForgetfulFixture({ repeats }: { repeats: boolean }): BackendFixture {
+  let isLosing = false;
+  const fixture = createCanaryFixture({
+    name: 'forgetful',
+    breaks: 'commit/three-answers',
+    replace: (inner) => ({
+      async commit(commit) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        const result = await inner.commit(commit);
+        if (!isLosing) return result;
+        if (repeats) setTimeout(() => void inner.commit({ ...commit, checks: [] }), 5);
+        throw new OutcomeUnknownError('The reply was lost.');
+      },
+    }),
+  });
+  const disturb = async () => {
+    isLosing = true;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    isLosing = false;
+  };
+  return { ...fixture, faults: { network: async (url) => ({ url, disturb, remove: async () => {} }) } };
 }

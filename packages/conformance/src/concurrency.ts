@@ -4,6 +4,7 @@ import { it } from 'mocha';
 import { describeEnd, type ProgramEnd, startProgram } from './child.js';
 import { testClaims } from './claims.js';
 import { CLAIMS, COUNTER, contend, INCREMENTS } from './contention.js';
+import { testDisturbances } from './disturbances.js';
 import { expectExact } from './expectations.js';
 import type { BackendFixture } from './fixture.js';
 import { EMPTY_VIEW, followChanges, type View } from './follow-changes.js';
@@ -83,6 +84,8 @@ export function testConcurrency(fixture: BackendFixture): void {
       const expected = await followChanges(stores[0]!, EMPTY_VIEW, { mayForget: false });
       for (const view of await Promise.all(following)) expectExact(view.records, expected.records, 'what a follower holds');
     });
+
+    testDisturbances(fixture);
 
     if (fixture.traits.reach === 'process') {
       it("its reach is 'process': there is no second process that could contend", () => {

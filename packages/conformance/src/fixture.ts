@@ -9,6 +9,19 @@ export interface Place {
   remove(): Promise<void>;
 }
 
+/** A network that lies between handles and a store, and fails on request. */
+export interface Network {
+  /** Leads to the same place, by this network. Handles are opened on it as on that of the place. */
+  readonly url: string;
+  /**
+   * Fails once, in the middle of calls, and resolves when it works again: connections are cut, replies are lost, requests arrive late.
+   * `chance`, from 0 up to 1, decides which. Handles that stay open find their way back by themselves.
+   */
+  disturb(chance: number): Promise<void>;
+  /** Called once, after every handle was closed. */
+  remove(): Promise<void>;
+}
+
 /** What a fixture can break, beyond the processes that the suite starts by itself. */
 export interface Faults {
   /**
@@ -16,6 +29,8 @@ export interface Faults {
    * were open may be of no use afterwards. The suite calls it where `survives` is not `nothing`.
    */
   readonly crashStore?: (url: string) => Promise<void>;
+  /** Puts a network of its own between the handles to come and a place. */
+  readonly network?: (url: string) => Promise<Network>;
   /** The opener exports `openWithFailpoints`: the suite kills processes before, amid and after each durable step that it names. */
   readonly failpoints?: true;
 }

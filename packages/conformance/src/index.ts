@@ -1,7 +1,7 @@
 export { testConcurrency } from './concurrency.js';
 export { testConformance } from './conformance.js';
 export { testCrash } from './crash.js';
-export type { BackendFixture, Faults, OpenerModule, Place, RunStep } from './fixture.js';
+export type { BackendFixture, Faults, Network, OpenerModule, Place, RunStep } from './fixture.js';
 export { Fleet, type FleetEvent, type FleetLoop, type FleetWorker } from './fleet.js';
 export type { HistoryAnswer, HistoryEvent, Violation } from './history.js';
 export { judgeHistory } from './judge-history.js';

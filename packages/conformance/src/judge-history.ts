@@ -14,6 +14,16 @@ import { type Fault, placeAll } from './placing.js';
 import { hasNoCause, revisionsChecked, revisionsToSuppose } from './suppositions.js';
 import { type Applied, Timeline } from './timeline.js';
 
+/** Where commits of unknown outcome are supposed to have taken place. */
+type Suppositions = ReadonlyMap<CommitEvent, number>;
+
+/** The history under suppositions. */
+interface Attempt {
+  readonly supposed: Suppositions;
+  readonly timeline: Timeline;
+  readonly faults: readonly Fault[];
+}
+
 /** Each supposition goes through the whole history: so many calls are put in their place in all, some seconds' worth. */
 const PLACINGS_MAX = 1_000_000;
 
@@ -28,28 +38,36 @@ export function judgeHistory(events: readonly HistoryEvent[]): Violation[] {
   const answered = events.filter((event): event is Read | Refusal => event.kind === 'read' || isRefusal(event));
   const named = revisionsChecked(events);
   const tried = new Set<string>();
-  /** The faults under suppositions; none, if there is a way to add to them that leaves none. */
-  const explain = (supposed: ReadonlyMap<CommitEvent, number>): readonly Fault[] => {
-    if (tried.size * events.length > PLACINGS_MAX)
-      throw new RangeError(`${open.length} commits of unknown outcome are too many to decide about.`);
+  const faultsUnder = (supposed: Suppositions): Attempt => {
     const taken = [...supposed].map(([commit, revision]) => ({ ...commit, revision, endMs: Number.POSITIVE_INFINITY }));
     const timeline = new Timeline([...applied, ...taken]);
-    const faults = placeAll(timeline, answered);
+    return { supposed, timeline, faults: placeAll(timeline, answered) };
+  };
+  /** Whether an attempt leaves no fault, or there is something to add to its suppositions so that none is left. */
+  const succeeds = ({ supposed, timeline, faults }: Attempt): boolean => {
     const [first] = faults;
-    if (first === undefined || faults.some(({ place }) => hasNoCause(place.call, timeline))) return faults;
+    if (first === undefined) return true;
+    if (faults.some(({ place }) => hasNoCause(place.call, timeline))) return false;
     const left = open.filter((commit) => !supposed.has(commit));
+    const withoutProgress: Attempt[] = [];
     for (const commit of left) {
       for (const revision of revisionsToSuppose(commit, first.place, { timeline, named, left })) {
         const next = new Map([...supposed, [commit, revision]]);
         const name = open.map((each) => next.get(each)).join();
         if (tried.has(name)) continue;
         tried.add(name);
-        if (explain(next).length === 0) return [];
+        if (tried.size * events.length > PLACINGS_MAX)
+          throw new RangeError(`${open.length} commits of unknown outcome are too many to decide about.`);
+        const attempt = faultsUnder(next);
+        const isProgress = (attempt.faults[0]?.place.call.startMs ?? Number.POSITIVE_INFINITY) > first.place.call.startMs;
+        if (!isProgress) withoutProgress.push(attempt);
+        else if (succeeds(attempt)) return true;
       }
     }
-    return faults;
+    return withoutProgress.some(succeeds);
   };
-  return explain(new Map()).flatMap(({ violations }) => violations);
+  const without = faultsUnder(new Map());
+  return succeeds(without) ? [] : without.faults.flatMap(({ violations }) => violations);
 }
 
 /** What took place for certain, and the commits of which that is not known. */

@@ -49,7 +49,7 @@ describe('judgeHistory', () => {
       expect(violations.length === 0, `${JSON.stringify(told)} ${JSON.stringify(violations)}`).to.equal(isRight);
     }
     prove({
-      test: 'S12 the checker of histories',
+      test: 'S12 checker of histories',
       backend: 'none',
       counts: { cases: counts.impossible + counts.possible },
       least: { cases: 6_000 },
