@@ -1,13 +1,14 @@
 /**
- * What the README and the examples show works as it stands there: each example is run on files of its own, the README's code is type
- * checked and run, and its table of exit codes is the command's.
+ * What the README, the documents and the examples show works as it stands there: each example is run on files of its own, the README's
+ * code is type checked and run, and its table of exit codes is the command's; the documents' code is type checked.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { LAWS } from '@loopstate/core';
 import { expect } from 'chai';
 import ts from 'typescript';
 import { EXIT_CODES } from '../packages/loopstate/src/cli/exit-codes.js';
@@ -107,8 +108,8 @@ describe('README', () => {
   it('shows a library example that type checks and runs, twice', async function () {
     this.timeout(60_000);
     const example = /^```ts\n(.*?)^```/ms.exec(README)?.[1] ?? '';
-    expect(typeErrors(example)).to.deep.equal([]);
-    expect(typeErrors(example.replace('retries:', 'retrys:'))).to.have.length(1); // It does look.
+    expect(typeErrors([example])).to.deep.equal([]);
+    expect(typeErrors([example.replace('retries:', 'retrys:')])).to.have.length(1); // It does look.
     const { root } = await compiledPackages();
     const place = mkdtempSync(join(root, 'readme-'));
     writeFileSync(join(place, 'example.mjs'), ts.transpile(example, { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext }));
@@ -139,6 +140,33 @@ describe('README', () => {
   });
 });
 
+describe('The documents', () => {
+  const documents = [...readdirSync(join(WORKSPACE, 'docs')).map((name) => `docs/${name}`), 'packages/conformance/README.md'].filter(
+    (path) => path.endsWith('.md'),
+  );
+  const textOf = (path: string) => readFileSync(join(WORKSPACE, path), 'utf8');
+
+  it('show code that type checks', function () {
+    this.timeout(60_000);
+    const blocks = documents.flatMap((path) => [...textOf(path).matchAll(/^```ts\n(.*?)^```/gms)].map(([, block]) => block ?? ''));
+    expect(blocks.length).to.be.greaterThan(4);
+    expect(typeErrors(blocks)).to.deep.equal([]);
+    expect(typeErrors([...blocks, 'nothing;\n'])).to.have.length(1); // It does look.
+  });
+
+  it('link to files that exist', () => {
+    for (const path of documents) {
+      for (const [, target = ''] of textOf(path).matchAll(/\]\(([^)#]+)\)/g))
+        if (!target.includes('://')) expect(existsSync(join(WORKSPACE, dirname(path), target)), `${path}: ${target}`).to.equal(true);
+    }
+  });
+
+  it('name every law', () => {
+    const named = [...textOf('docs/writing-a-backend.md').matchAll(/^\| `([a-z]+\/[a-z-]+)` /gm)].map(([, law]) => law);
+    expect(named).to.have.members(Object.keys(LAWS));
+  });
+});
+
 /** A thousand small files, and what makes trees difficult. */
 function makeTree(tree: string): string {
   for (let folder = 0; folder < 20; folder++) {
@@ -156,25 +184,28 @@ function makeTree(tree: string): string {
   return tree;
 }
 
-/** The errors of a module that stands at the root of the workspace, by the workspace's own settings. */
-function typeErrors(source: string): string[] {
+/** The errors of modules that stand among the examples, by the workspace's own settings. */
+function typeErrors(sources: readonly string[]): string[] {
   const config = ts.getParsedCommandLineOfConfigFile(
     join(WORKSPACE, 'tsconfig.json'),
     {},
     { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => undefined },
   );
-  const file = join(WORKSPACE, 'test', 'readme-example.ts');
+  const files = new Map(sources.map((source, index) => [join(WORKSPACE, 'examples', `shown-${index}.ts`), source]));
   const options = { ...config?.options, types: ['node'] };
   const host = ts.createCompilerHost(options);
   const { getSourceFile, fileExists } = host;
-  host.getSourceFile = (name, ...others) =>
-    name === file
-      ? ts.createSourceFile(name, source, { languageVersion: ts.ScriptTarget.ES2023, impliedNodeFormat: ts.ModuleKind.ESNext })
-      : getSourceFile(name, ...others);
-  host.fileExists = (name) => name === file || fileExists(name);
-  const program = ts.createProgram([file], options, host);
-  const found = program.getSourceFile(file);
-  return [...program.getSyntacticDiagnostics(found), ...program.getSemanticDiagnostics(found)].map(({ messageText }) =>
-    ts.flattenDiagnosticMessageText(messageText, '\n'),
-  );
+  host.getSourceFile = (name, ...others) => {
+    const source = files.get(name);
+    if (source === undefined) return getSourceFile(name, ...others);
+    return ts.createSourceFile(name, source, { languageVersion: ts.ScriptTarget.ES2023, impliedNodeFormat: ts.ModuleKind.ESNext });
+  };
+  host.fileExists = (name) => files.has(name) || fileExists(name);
+  const program = ts.createProgram([...files.keys()], options, host);
+  return [...files.keys()].flatMap((name) => {
+    const found = program.getSourceFile(name);
+    return [...program.getSyntacticDiagnostics(found), ...program.getSemanticDiagnostics(found)].map(({ messageText }) =>
+      ts.flattenDiagnosticMessageText(messageText, '\n'),
+    );
+  });
 }
