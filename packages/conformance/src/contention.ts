@@ -4,6 +4,7 @@
  */
 import { type Commit, type CommitResult, isLoopStateError, type StateBackend, type StateRecord } from '@loopstate/core';
 import { AssertionError } from 'chai';
+import { nowMs } from './clock.js';
 import type { HistoryEvent } from './history.js';
 import { createRandom, type Random } from './seed.js';
 
@@ -102,9 +103,4 @@ async function wander(store: RecordedStore, random: Random, name: string): Promi
     if (answer.ok) for (const key of keys) seen.set(key, deletes.includes(key) ? 0 : answer.revision);
     else for (const { key, record } of answer.conflicts) seen.set(key, record?.revision ?? 0);
   }
-}
-
-/** Now, in ms of a clock that all processes of this host share. */
-export function nowMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
 }

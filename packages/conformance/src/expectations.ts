@@ -1,6 +1,7 @@
-import { inspect, isDeepStrictEqual } from 'node:util';
+import { isDeepStrictEqual } from 'node:util';
 import { type ErrorCode, isLoopStateError, type StateRecord } from '@loopstate/core';
 import { AssertionError, expect } from 'chai';
+import { show } from './show.js';
 
 /** Demands equality in everything that JSON can show: own keys such as `__proto__`, the sign of zero, plain prototypes. */
 export function expectExact(actual: unknown, expected: unknown, what = 'the value'): void {
@@ -26,10 +27,4 @@ export function expectRecord(record: StateRecord | undefined, expected: Pick<Sta
   const { key, value, revision } = record;
   expectExact({ key, value, revision }, expected, 'the record');
   expect(record.at, 'the time of the record, in ms').to.be.a('number').and.satisfy(Number.isFinite);
-}
-
-/** A short picture of anything, safe for a terminal. */
-export function show(anything: unknown): string {
-  const text = inspect(anything, { depth: 4, maxStringLength: 200, maxArrayLength: 12, breakLength: Number.POSITIVE_INFINITY });
-  return text.length > 600 ? `${text.slice(0, 600)}…` : text;
 }

@@ -2,7 +2,7 @@
 import { type LoopSnapshot, LoopState } from '@loopstate/core';
 import { expect } from 'chai';
 import { describeEnd, type Program, startProgram } from './child.js';
-import { nowMs } from './contention.js';
+import { nowMs } from './clock.js';
 import type { BackendFixture } from './fixture.js';
 import { type BrokenPromise, judgeLoop, type LoopCall, type OutcomeRead, type WorkerHistory } from './judge-loop.js';
 

@@ -1,6 +1,6 @@
 import { isLoopStateError, type StateBackend, type StateChange, type StateRecord } from '@loopstate/core';
 import { AssertionError } from 'chai';
-import { show } from './expectations.js';
+import { show } from './show.js';
 
 /** What a reader of `changes` knows of a store: the records, and how far it has read. */
 export interface View {

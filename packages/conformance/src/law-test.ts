@@ -1,8 +1,8 @@
 import type { Commit, Law, StateBackend } from '@loopstate/core';
 import { AssertionError } from 'chai';
 import { after, before, describe, it, type Test } from 'mocha';
-import { show } from './expectations.js';
 import type { BackendFixture } from './fixture.js';
+import { show } from './show.js';
 
 /** One empty place, for the length of one test. */
 export interface Ground {

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Commit, Json, StateRecord } from '@loopstate/core';
-import { show } from './expectations.js';
 import type { Violation } from './history.js';
+import { show } from './show.js';
 
 /** So many commits after a key was put it is deleted: more than are ever in flight together. */
 const DOOM_AFTER = 16;

@@ -1,7 +1,7 @@
 /** Puts the calls of a history in their places along a timeline: each where its answer was true. */
 import { isDeepStrictEqual } from 'node:util';
-import { show } from './expectations.js';
 import type { Read, Refusal, Violation } from './history.js';
+import { show } from './show.js';
 import type { Applied, Timeline } from './timeline.js';
 
 /** A call that the store answered, or a commit of which it is known or supposed that it took place. */

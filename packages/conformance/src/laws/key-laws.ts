@@ -1,9 +1,10 @@
 import { LIMITS } from '@loopstate/core';
 import { expect } from 'chai';
-import { expectCode, expectExact, expectRecord, show } from '../expectations.js';
+import { expectCode, expectExact, expectRecord } from '../expectations.js';
 import type { BackendFixture } from '../fixture.js';
 import { readChanges } from '../follow-changes.js';
 import { mustCommit, testLaw } from '../law-test.js';
+import { show } from '../show.js';
 
 /** Keys that stores, drivers, query languages and JavaScript objects are known to trip over; all are different keys. */
 // biome-ignore format: a line for each kind of key says more than a line for each key.

@@ -8,11 +8,12 @@ import {
   type StateRecord,
 } from '@loopstate/core';
 import { AssertionError, expect } from 'chai';
-import { expectExact, show } from '../expectations.js';
+import { expectExact } from '../expectations.js';
 import type { BackendFixture } from '../fixture.js';
 import { EMPTY_VIEW, followChanges, type View } from '../follow-changes.js';
 import { testLaw } from '../law-test.js';
 import { announceSeed, type Random } from '../seed.js';
+import { show } from '../show.js';
 
 const COMMITS = 400;
 const KEYS = ['a', 'A', 'b', 'b:c', '__proto__', 'é', 'e\u0301', '%', '\0', '🙂', 'constructor', ' b'];

@@ -4,7 +4,7 @@
  * an unknown outcome at first.
  */
 import { type Commit, LoopState, runLoop, type StateBackend } from '@loopstate/core';
-import { nowMs } from '../contention.js';
+import { nowMs } from '../clock.js';
 import type { FleetLoop } from '../fleet.js';
 import { awaitOrders, say, theOpener, theUrl } from './program.js';
 
