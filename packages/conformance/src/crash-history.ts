@@ -37,7 +37,7 @@ export class CrashHistory {
     for (const line of lines) {
       const [word = '', ...numbers] = line.split(' ');
       const [number = 0, revision = 0] = numbers.map(Number);
-      if (word === 'loss') expect.fail(`a process that opened the store was told of a ${line}`);
+      if (word === 'loss') expect.fail(`opening reported a loss to the process: ${line}`);
       if (word === 'tried') this.#try(number);
       if (word !== 'acknowledged') continue;
       expect(revision, 'a revision, after all those of earlier lives').to.be.greaterThan(revisionBefore);

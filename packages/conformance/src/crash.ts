@@ -24,7 +24,6 @@ export interface Orders {
 type Way = Omit<Orders, 'from' | 'steps'>;
 const REHEARSED: Way = { inFlight: 1, durability: 'synced' };
 const WAYS: readonly Way[] = [REHEARSED, { inFlight: 8, durability: 'synced' }, { inFlight: 8, durability: 'written' }];
-// At least one in each way: a crash test without a crash proves nothing.
 const KILLS = Number(process.env.LOOPSTATE_KILLS) || 15;
 const KILL_AFTER_MS = { least: 100, most: 400 };
 const FAILPOINT_KILLS_PER_KILL = 8;
@@ -32,7 +31,6 @@ const DEATHS_AT_A_MOMENT_MAX = 10;
 const STORE_CRASHES = 3;
 const LIVES_OF_A_STORE = 10;
 const COMMITS_OF_A_LIFE = 16;
-const TIMEOUT_MS = 60_000 + KILLS * 8_000;
 
 /**
  * Registers tests that kill processes in the middle of their commits and look at what is left: all that was acknowledged, nothing
@@ -57,23 +55,29 @@ export function testCrash(fixture: BackendFixture): void {
     if (failpoints !== undefined) {
       const killsMax = Math.ceil(KILLS * FAILPOINT_KILLS_PER_KILL * effort);
       const title = 'killed before, amid and after each durable step: all that was acknowledged is there';
-      testLaw(fixture, 'commit/acked-survives', title, () => dieAtEveryStep(fixture, { killsMax })).timeout(TIMEOUT_MS);
+      testLaw(fixture, 'commit/acked-survives', title, () => dieAtEveryStep(fixture, { killsMax })).timeout(timeoutMs(killsMax));
     }
     for (const way of WAYS) {
+      // At least one in each way: a crash test without a crash proves nothing.
       const kills = Math.ceil((KILLS * effort) / WAYS.length);
       const title = `${kills} times killed with ${way.inFlight} in flight, ${way.durability}: all that was acknowledged is there`;
-      testLaw(fixture, 'commit/acked-survives', title, (ground) => liveAndDie(fixture, ground, way, { kills })).timeout(TIMEOUT_MS);
+      testLaw(fixture, 'commit/acked-survives', title, (ground) => liveAndDie(fixture, ground, way, { kills })).timeout(timeoutMs(kills));
     }
     if (crashStore === undefined) return;
+    const kills = Math.ceil(STORE_CRASHES * effort);
     testLaw(fixture, 'commit/acked-survives', 'the store itself crashed: all that was acknowledged is there', async (ground) => {
-      const kills = Math.ceil(STORE_CRASHES * effort);
       const { commits } = await outliveTheStore(ground, crashStore, { kills });
       prove({ test: 'S8 store crashes', backend: fixture.name, counts: { kills, commits }, least: { kills } });
-    }).timeout(TIMEOUT_MS);
+    }).timeout(timeoutMs(kills));
   });
 }
 
-/** Processes die at failpoints, on one store after another: a store lives through several deaths, and steps that only an empty one takes come too. */
+/** Starting a process through a loader takes seconds, on a machine that does much else. */
+function timeoutMs(kills: number): number {
+  return 60_000 + kills * 8_000;
+}
+
+/** Processes die at failpoints, on one store after another: each lives through several deaths, and steps that only an empty one takes come too. */
 async function dieAtEveryStep(fixture: BackendFixture, { killsMax }: { killsMax: number }): Promise<void> {
   const random = announceSeed();
   const plan = new FailpointPlan(await onFreshGround(fixture, ({ url }) => rehearse(fixture, url)), random);

@@ -8,18 +8,18 @@ import type { Applied, Timeline } from './timeline.js';
 export type Call = Read | Refusal | (Applied & { readonly kind: 'applied' });
 
 /** Where a call was put: it was true from the moment `from`, and by the end of the call the store had come to `to`. */
-export interface Place {
+export interface Placement {
   readonly call: Call;
   readonly from: number;
   readonly to: number;
   /** The place of the call that had ended before and allowed no earlier moment. */
-  readonly after: Place | undefined;
+  readonly after: Placement | undefined;
 }
 
 /** A call for which there is no moment, with the places that left it none. */
 export interface Fault {
   readonly violations: readonly Violation[];
-  readonly place: Place;
+  readonly place: Placement;
 }
 
 /** Puts each call at the earliest moment that is left to it. Returns those for which there is none. */
@@ -27,10 +27,10 @@ export function placeAll(timeline: Timeline, answered: readonly (Read | Refusal)
   const calls: Call[] = [...answered, ...timeline.applied.map((applied) => ({ ...applied, kind: 'applied' as const }))];
   calls.sort((one, other) => one.startMs - other.startMs);
   const byEnd = [...calls].sort((one, other) => one.endMs - other.endMs);
-  const places = new Map<Call, Place>();
+  const places = new Map<Call, Placement>();
   const faults: Fault[] = [];
   let ended = 0;
-  let latest: Place | undefined;
+  let latest: Placement | undefined;
   for (const call of calls) {
     for (let before = byEnd[ended]; before !== undefined && before.endMs < call.startMs; before = byEnd[++ended]) {
       const place = places.get(before);
@@ -44,10 +44,10 @@ export function placeAll(timeline: Timeline, answered: readonly (Read | Refusal)
   return faults;
 }
 
-type Placing = { readonly from: number; readonly to: number } | { readonly violations: readonly Violation[] };
+type Verdict = { readonly from: number; readonly to: number } | { readonly violations: readonly Violation[] };
 
 /** A commit has its moment by its revision. */
-function placeApplied({ commit, revision }: Applied, floor: number, timeline: Timeline): Placing {
+function placeApplied({ commit, revision }: Applied, floor: number, timeline: Timeline): Verdict {
   const violations: Violation[] = timeline.failedChecks(commit, revision - 1).map((key) => {
     const standing = timeline.standingAt(key, revision - 1);
     return {
@@ -64,13 +64,13 @@ function placeApplied({ commit, revision }: Applied, floor: number, timeline: Ti
   return violations.length > 0 ? { violations } : { from: revision, to: revision };
 }
 
-function placeAnswer(call: Read | Refusal, floor: number, timeline: Timeline): Placing {
+function placeAnswer(call: Read | Refusal, floor: number, timeline: Timeline): Verdict {
   const moments = [...timeline.moments(floor, timeline.ceilingAfter(call.endMs))];
   return call.kind === 'read' ? placeRead(call, moments, timeline) : placeRefusal(call, moments, timeline);
 }
 
 /** A read is just if all its records stood together. */
-function placeRead({ keys, records }: Read, moments: readonly number[], timeline: Timeline): Placing {
+function placeRead({ keys, records }: Read, moments: readonly number[], timeline: Timeline): Verdict {
   const standsAt = (index: number, moment: number) => timeline.stands(keys[index]!, records[index], moment);
   const indexes = keys.map((_, index) => index);
   const moment = moments.find((each) => indexes.every((index) => standsAt(index, each)));
@@ -81,7 +81,7 @@ function placeRead({ keys, records }: Read, moments: readonly number[], timeline
 }
 
 /** A refusal is just if exactly the checks that it names failed together, and its records stood then or later. */
-function placeRefusal({ commit, answer }: Refusal, moments: readonly number[], timeline: Timeline): Placing {
+function placeRefusal({ commit, answer }: Refusal, moments: readonly number[], timeline: Timeline): Verdict {
   const named = new Map(answer.conflicts.map(({ key, record }) => [key, record]));
   const keys = [...named.keys()].sort();
   for (const [index, from] of moments.entries()) {

@@ -1,7 +1,7 @@
 /** Where a commit of unknown outcome may have taken place, if that is to explain why a call has no place in its history. */
 import type { Commit } from '@loopstate/core';
 import { type CommitEvent, type HistoryEvent, recordsSeen } from './history.js';
-import type { Call, Place } from './placing.js';
+import type { Call, Placement } from './placing.js';
 import type { Timeline } from './timeline.js';
 
 /** Whether a call showed a record that no commit put: those of unknown outcome that were seen have been told by it. */
@@ -24,12 +24,12 @@ interface Demand {
  */
 export function revisionsToSuppose(
   { commit, startMs }: CommitEvent,
-  fault: Place,
+  fault: Placement,
   { timeline, named, left }: { timeline: Timeline; named: readonly number[]; left: readonly CommitEvent[] },
 ): Set<number> {
   const revisions = new Set<number>();
   const soonest = Math.max(0, ...timeline.applied.filter(({ endMs }) => endMs < startMs).map(({ revision }) => revision));
-  for (let place: Place | undefined = fault; place !== undefined; place = place.after) {
+  for (let place: Placement | undefined = fault; place !== undefined; place = place.after) {
     const { call } = place;
     // The moment of a commit is its own: what came before has no part in it.
     if (call.kind === 'applied' && place !== fault) break;

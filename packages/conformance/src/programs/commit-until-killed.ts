@@ -12,7 +12,7 @@ say('ready');
 const { from, inFlight, durability, steps } = JSON.parse(await awaitOrders()) as Orders;
 const { step, counts } = countSteps(steps?.dieAt, die);
 const store = await open();
-for (const { severity, code } of store.recovery) if (severity === 'loss') say(`loss: ${code}`);
+for (const { severity, code } of store.recovery) if (severity === 'loss') say(`loss ${code}`);
 let next = from;
 await Promise.all(Array.from({ length: inFlight }, commitOn));
 await store.close();

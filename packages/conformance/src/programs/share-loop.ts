@@ -10,8 +10,8 @@ import { awaitOrders, say, theOpener, theUrl } from './program.js';
 
 const { items, workMs, leaseMs } = JSON.parse(await awaitOrders()) as Required<FleetLoop>;
 const claims = { asked: 0, refused: 0 };
-/** By item: when this worker last asked for it. */
-const askedMs = new Map<string, number>();
+/** By item: when this worker last asked for it, and as which run. */
+const asked = new Map<string, { askedMs: number; runId: string }>();
 let unknown = 0;
 
 const state = await LoopState.open(watched(await theOpener.openPlace(theUrl)), {
@@ -24,7 +24,7 @@ const result = await runLoop({
   state,
   items: Array.from({ length: items }, (_, n) => `item-${n}`),
   work: async (id, { fence, signal }) => {
-    tell({ type: 'began', id, fence, runId: state.runId, askedMs: askedMs.get(id) });
+    tell({ type: 'began', id, fence, ...asked.get(id) });
     signal.addEventListener('abort', () => tell({ type: 'aborted', id, fence }));
     await new Promise((resolve) => setTimeout(resolve, workMs * (0.5 + Math.random())));
     tell({ type: 'worked', id, fence });
@@ -57,7 +57,7 @@ function watched(backend: StateBackend): StateBackend {
     commit: async (commit) => {
       const startMs = nowMs();
       const claimed = claimIn(commit);
-      if (claimed !== undefined) askedMs.set(claimed, startMs);
+      if (claimed !== undefined) asked.set(claimed.id, { askedMs: startMs, runId: claimed.run });
       const answer = await backend.commit(commit).catch((error: unknown) => {
         if (codeOf({ error }) === 'LOOPSTATE_OUTCOME_UNKNOWN') unknown += 1;
         throw error;
@@ -73,8 +73,11 @@ function watched(backend: StateBackend): StateBackend {
   };
 }
 
-/** The item that a commit claims. */
-function claimIn({ puts = [] }: Commit): string | undefined {
-  const claim = puts.find(({ key, value }) => key.startsWith('item/') && (value as { status?: string }).status === 'claimed');
-  return claim?.key.slice('item/'.length);
+/** The item that a commit claims, and the run that it does so for. */
+function claimIn({ puts = [] }: Commit): { id: string; run: string } | undefined {
+  for (const { key, value } of puts) {
+    const { status, run } = value as { status?: string; run?: string };
+    if (key.startsWith('item/') && status === 'claimed' && run !== undefined) return { id: key.slice('item/'.length), run };
+  }
+  return undefined;
 }
