@@ -21,7 +21,7 @@ import { exactValue } from './values.js';
 const TEST = 'P3 random files';
 
 /** The only ways in which a place may be refused. */
-const REFUSALS = ['LOOPSTATE_FOREIGN', 'LOOPSTATE_NEWER_FORMAT', 'LOOPSTATE_UNAVAILABLE', 'LOOPSTATE_BAD_OPTION'];
+const REFUSALS = ['LOOPSTATE_FOREIGN', 'LOOPSTATE_NEWER_FORMAT', 'LOOPSTATE_UNAVAILABLE', 'LOOPSTATE_ABSENT', 'LOOPSTATE_BAD_OPTION'];
 
 /** How a backend keeps a store in files. */
 interface Kind {
