@@ -2,7 +2,7 @@
  * A loop that has everything a loop can have: every outcome, every field of a record, ids and outputs that are hard to carry, claims that were
  * left behind, and costs from before. The same for the same seed.
  */
-import { type Json, LoopContent, type MovableEntry, type MovableItem, type StateBackend } from '@loopstate/core';
+import { type Json, LoopReader, type MovableEntry, type MovableItem, type StateBackend } from '@loopstate/core';
 import { exportLines, LoopState, openBackend } from 'loopstate';
 import { seeded } from './seeded.js';
 
@@ -106,10 +106,10 @@ export async function exportAt(url: string): Promise<string> {
   });
 }
 
-async function withContent<T>(url: string, use: (loop: LoopContent) => Promise<T>): Promise<T> {
+async function withContent<T>(url: string, use: (loop: LoopReader) => Promise<T>): Promise<T> {
   const backend: StateBackend = await openBackend(url, { access: 'read' });
   try {
-    return await use(await LoopContent.open(backend));
+    return await use(await LoopReader.open(backend));
   } finally {
     await backend.close();
   }

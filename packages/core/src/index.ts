@@ -7,7 +7,7 @@ export type { Claim } from './held-claim.js';
 export type { Cost, ItemResult } from './item-results.js';
 export type { Items, LoopItem } from './item-source.js';
 export { grown, KeyTable } from './key-table.js';
-export { LoopContent } from './loop-content.js';
+export { type ItemSnapshot, type LoopChange, LoopReader } from './loop-reader.js';
 export {
   checkId,
   ID_BYTES,
@@ -20,7 +20,6 @@ export {
   type RunRecord,
 } from './loop-records.js';
 export {
-  type ItemSnapshot,
   type LoopSnapshot,
   LoopState,
   type LoopStateEvent,

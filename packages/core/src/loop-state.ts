@@ -8,7 +8,8 @@ import { type Environment, realEnvironment } from './environment.js';
 import { LockedError, LoopStateError } from './errors.js';
 import type { Claim } from './held-claim.js';
 import type { ItemResult } from './item-results.js';
-import { assertKnownFormat, checkId, type ItemRecord, type ItemStatus, itemKey, nameOf, type RunRecord } from './loop-records.js';
+import { type ItemSnapshot, loopChanges, loopItems } from './loop-reader.js';
+import { assertKnownFormat, checkId, type ItemRecord, type ItemStatus, itemKey, type RunRecord } from './loop-records.js';
 import { type KnownItem, LoopView, type Progress } from './loop-view.js';
 import { Membership, type MembershipEvent } from './membership.js';
 import type { MovableEntry } from './movable-item.js';
@@ -31,13 +32,6 @@ export interface LoopStateOptions {
   readonly closeBackend?: boolean | undefined;
   /** For tests: the clock, the timers and who is who. */
   readonly environment?: Environment | undefined;
-}
-
-/** An item as `snapshot` shows it. */
-export interface ItemSnapshot extends ItemRecord {
-  readonly revision: number;
-  /** When the record was put, in ms since the epoch by the store's clock. For display only. */
-  readonly at: number;
 }
 
 /** A run as `snapshot` shows it. */
@@ -125,6 +119,11 @@ export class LoopState {
     if (!this.#membership.isRegistered) return 0;
     const { runs } = this.#link.view;
     return runs.size - (runs.has(this.runId) ? 1 : 0);
+  }
+
+  /** The runs that are registered, this one included, by the local view. */
+  get runs(): readonly (RunRecord & { readonly runId: string })[] {
+    return [...this.#link.view.runs.values()].map(({ runId, record }) => ({ ...record, runId }));
   }
 
   /** How far the loop is, by the local view. */
@@ -268,11 +267,7 @@ export class LoopState {
   /** Every item with its record, fresh and one after another, oldest change first; one that changes meanwhile may come again. Errors: what the backend raises. */
   async *items(): AsyncGenerator<[id: string, item: ItemSnapshot]> {
     this.#assertOpen();
-    for await (const { key, revision, record } of this.#backend.changes(0)) {
-      const name = nameOf(key);
-      if (name.kind !== 'item' || record === undefined) continue;
-      yield [name.id, { ...(record.value as unknown as ItemRecord), revision, at: record.at }];
-    }
+    yield* loopItems(this.#backend);
   }
 
   /** All that the store holds, fresh, in memory at once. Errors: what the backend raises. */
@@ -281,18 +276,15 @@ export class LoopState {
     const items = new Map<string, ItemSnapshot>();
     const beats = new Map<string, number>();
     const holds = new Map<string, number>();
-    for await (const { key, revision, record } of this.#backend.changes(0)) {
-      const name = nameOf(key);
-      if (record === undefined) continue;
-      if (name.kind === 'beat') beats.set(name.id, record.at);
-      if (name.kind !== 'item') continue;
-      const item = { ...(record.value as unknown as ItemRecord), revision, at: record.at };
-      items.set(name.id, item);
-      if (item.run !== undefined) holds.set(item.run, (holds.get(item.run) ?? 0) + 1);
+    for await (const change of loopChanges(this.#backend, 0)) {
+      if (change.kind === 'beat' && change.at !== undefined) beats.set(change.id, change.at);
+      if (change.kind !== 'item' || change.item === undefined) continue;
+      items.set(change.id, change.item);
+      if (change.item.run !== undefined) holds.set(change.item.run, (holds.get(change.item.run) ?? 0) + 1);
     }
-    const runs = [...this.#link.view.runs.values()].map(({ runId, record }) => {
-      const beatAt = beats.get(runId);
-      return { ...record, runId, holds: holds.get(runId) ?? 0, ...(beatAt === undefined ? {} : { beatAt }) };
+    const runs = this.runs.map((run) => {
+      const beatAt = beats.get(run.runId);
+      return { ...run, holds: holds.get(run.runId) ?? 0, ...(beatAt === undefined ? {} : { beatAt }) };
     });
     return { progress: this.progress, items, runs };
   }

@@ -6,7 +6,7 @@ import {
   createMemoryStore,
   isSameItem,
   type Json,
-  LoopContent,
+  LoopReader,
   LoopState,
   type MovableItem,
   movable,
@@ -23,12 +23,12 @@ const DONE: MovableItem = { status: 'completed', attempt: 1 };
 describe('Moving a loop', () => {
   let backend: StateBackend;
   let state: LoopState;
-  let loop: LoopContent;
+  let loop: LoopReader;
   beforeEach(async () => {
     const store = createMemoryStore();
     backend = openMemoryBackend({ store, reach: 'network' });
     state = await LoopState.open(openMemoryBackend({ store, reach: 'network' }));
-    loop = await LoopContent.open(backend);
+    loop = await LoopReader.open(backend);
   });
   afterEach(() => state.close());
 

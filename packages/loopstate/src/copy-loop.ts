@@ -5,7 +5,7 @@
 import {
   type ItemRecord,
   isSameItem,
-  type LoopContent,
+  type LoopReader,
   type LoopState,
   LoopStateError,
   type MayPut,
@@ -55,7 +55,7 @@ const EXAMPLES_MAX = 5;
  * Errors: `LOOPSTATE_LOCKED` (a run is at work on the target), `LOOPSTATE_BAD_OPTION` (the target holds something else), what the backends
  * raise, and the reason of `signal`.
  */
-export async function copyLoop(from: LoopContent, to: LoopState, { signal }: CopyOptions = {}): Promise<CopyCounts> {
+export async function copyLoop(from: LoopReader, to: LoopState, { signal }: CopyOptions = {}): Promise<CopyCounts> {
   await to.assertUnused();
   await refuseOthers(from, to, signal);
   await to.putCarriedUsd(await from.carriedUsd());
@@ -79,7 +79,7 @@ export async function copyLoop(from: LoopContent, to: LoopState, { signal }: Cop
 }
 
 /** Compares two loops, item by item, apart from what belongs to a place or a moment. Errors: what the backends raise, and the reason of `signal`. */
-export async function compareLoops(first: LoopContent, second: LoopContent, { signal }: CopyOptions = {}): Promise<LoopDifference> {
+export async function compareLoops(first: LoopReader, second: LoopReader, { signal }: CopyOptions = {}): Promise<LoopDifference> {
   const examples: string[] = [];
   const show = (id: string): void => {
     if (examples.length < EXAMPLES_MAX) examples.push(id);
@@ -107,7 +107,7 @@ export function isEqualLoop({ missing, different, extra, isCarriedUsdEqual }: Lo
 }
 
 /** All of the target must be part of what is copied, before anything is written. */
-async function refuseOthers(from: LoopContent, to: LoopState, signal: AbortSignal | undefined): Promise<void> {
+async function refuseOthers(from: LoopReader, to: LoopState, signal: AbortSignal | undefined): Promise<void> {
   for await (const [id, own, other] of pairs(to, from, signal)) {
     if (other === undefined || !isSameItem(movable(own), movable(other))) throw holdsOthers(id);
   }
@@ -123,7 +123,7 @@ async function refuseOthers(from: LoopContent, to: LoopState, signal: AbortSigna
 /** Each item of `all` with its record in `others`, if it is there. */
 async function* pairs(
   all: { items(): AsyncIterable<[id: string, record: ItemRecord]> },
-  others: LoopContent,
+  others: LoopReader,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<[id: string, own: ItemRecord, other: ItemRecord | undefined]> {
   for await (const batch of batchesOf(all.items())) {

@@ -14,13 +14,13 @@
  * - The last line has the number of lines between, and the SHA-256 of all bytes before it: so a text that was cut is noticed.
  */
 import { createHash } from 'node:crypto';
-import { type Json, type LoopContent, type MovableItem, movable, RECORD_FORMAT } from '@loopstate/core';
+import { type Json, type LoopReader, type MovableItem, movable, RECORD_FORMAT } from '@loopstate/core';
 
 /** The version of the format that this version writes. */
 export const EXPORT_FORMAT = 1;
 
 /** The lines of an export, newlines included; see the file's comment. Errors: what the backend raises. */
-export async function* exportLines(loop: LoopContent): AsyncGenerator<string> {
+export async function* exportLines(loop: LoopReader): AsyncGenerator<string> {
   const hash = createHash('sha256');
   const hashed = (line: object): string => {
     const text = `${JSON.stringify(line)}\n`;
@@ -41,7 +41,7 @@ export async function* exportLines(loop: LoopContent): AsyncGenerator<string> {
  * A loop in the second of the older formats, `{version: 2, results, claims, totalUsd}`, in parts of one JSON document. It knows outcomes,
  * reasons and costs, and nothing else: no outputs, and of an item without an outcome only what it cost. Errors: what the backend raises.
  */
-export async function* version2Text(loop: LoopContent): AsyncGenerator<string> {
+export async function* version2Text(loop: LoopReader): AsyncGenerator<string> {
   let isFirst = true;
   let nanoUsd = Math.round((await loop.carriedUsd()) * 1e9);
   yield '{"version":2,"results":{';

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prove } from '@loopstate/conformance';
-import { type Json, LoopContent, LoopState, type MovableEntry, openMemoryBackend } from '@loopstate/core';
+import { type Json, LoopReader, LoopState, type MovableEntry, openMemoryBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { byteLines } from '../src/byte-lines.js';
 import { exportLines, version2Text } from '../src/export-text.js';
@@ -231,7 +231,7 @@ async function exported(entries: readonly MovableEntry[], carriedUsd = 0, as = e
   await state.putCarriedUsd(carriedUsd);
   await state.putItems(entries, () => true);
   let text = '';
-  for await (const part of as(await LoopContent.open(backend))) text += part;
+  for await (const part of as(await LoopReader.open(backend))) text += part;
   return text;
 }
 

@@ -1,7 +1,7 @@
 /**
  * `loopstate copy`: a loop from one place to another, and a look at both to see that they are equal.
  */
-import { LoopContent, type StateBackend } from '@loopstate/core';
+import { LoopReader, type StateBackend } from '@loopstate/core';
 import type { Command } from 'commander';
 import { openBackend, placeOf } from '../backend-url.js';
 import { type CopyCounts, compareLoops, copyLoop, isEqualLoop, type LoopDifference } from '../copy-loop.js';
@@ -65,10 +65,10 @@ async function copy(route: Route, options: CopyOptions, signal: AbortSignal): Pr
   });
 }
 
-async function reading<T>(target: string, use: (loop: LoopContent) => Promise<T>): Promise<T> {
+async function reading<T>(target: string, use: (loop: LoopReader) => Promise<T>): Promise<T> {
   const backend = await openBackend(target, { access: 'read' });
   try {
-    const loop = await LoopContent.open(backend);
+    const loop = await LoopReader.open(backend);
     tellFindings(backend);
     return await use(loop);
   } finally {
@@ -76,7 +76,7 @@ async function reading<T>(target: string, use: (loop: LoopContent) => Promise<T>
   }
 }
 
-async function copyTo(route: Route, from: LoopContent, signal: AbortSignal): Promise<CopyCounts> {
+async function copyTo(route: Route, from: LoopReader, signal: AbortSignal): Promise<CopyCounts> {
   const state = await LoopState.open(route.to);
   try {
     tellFindings(state);

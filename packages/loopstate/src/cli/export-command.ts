@@ -2,7 +2,7 @@
  * `loopstate export`: a loop as text, read beside a running loop, without a lock.
  */
 import { realpath } from 'node:fs/promises';
-import { LoopContent, LoopStateError, type StateBackend } from '@loopstate/core';
+import { LoopReader, LoopStateError, type StateBackend } from '@loopstate/core';
 import type { Command } from 'commander';
 import { openBackend, placeOf } from '../backend-url.js';
 import { exportLines, version2Text } from '../export-text.js';
@@ -46,7 +46,7 @@ async function exportLoop({ state: target, output, format }: ExportOptions, sign
   await refuseOwnFile(target, output);
   const backend = await openBackend(target, { access: 'read' });
   try {
-    const loop = await LoopContent.open(backend);
+    const loop = await LoopReader.open(backend);
     tellFindings(backend);
     const text = until(signal, format === 'v2' ? version2Text(loop) : exportLines(loop));
     if (output === '-') return (await writeStandardOutput(text)) ? 0 : 130;
