@@ -170,10 +170,13 @@ class FileHandle implements StateBackend {
       const slice = log.slice(after, CHANGES_AT_ONCE);
       after = slice.at(-1)?.revision ?? until;
       // What was put again meanwhile stands behind the end: it is taken along in one piece, so that no key is missed.
-      if (after >= until || slice.length < CHANGES_AT_ONCE) slice.push(...log.slice(after, Number.POSITIVE_INFINITY));
-      for (const entry of slice) {
-        this.#assertOpen();
-        if (entry.text !== undefined || since > 0) yield toChange(entry);
+      // Not by spreading: it may be more than a call can have arguments.
+      const rest = after >= until || slice.length < CHANGES_AT_ONCE ? log.slice(after, Number.POSITIVE_INFINITY) : [];
+      for (const entries of [slice, rest]) {
+        for (const entry of entries) {
+          this.#assertOpen();
+          if (entry.text !== undefined || since > 0) yield toChange(entry);
+        }
       }
     } while (after < until);
   }

@@ -185,6 +185,25 @@ describe('file: an open store', () => {
     });
   });
 
+  it('changes/no-gap: 200,000 keys that are put again while changes are read all come', async () => {
+    await withDirectory(async (directory) => {
+      const backend = await openFileBackend(join(directory, 'state.json'));
+      const putAll = async (value: number): Promise<void> => {
+        for (let from = 0; from < 200_000; from += 1_000) {
+          await backend.commit({ puts: Array.from({ length: 1_000 }, (_, n) => ({ key: `k${from + n}`, value })), durability: 'written' });
+        }
+      };
+      await putAll(1);
+      const latest = new Map<string, Json>();
+      for await (const { key, record } of backend.changes(0)) {
+        if (latest.size === 0) await putAll(2);
+        if (record !== undefined) latest.set(key, record.value);
+      }
+      expect([latest.size, new Set(latest.values())]).to.deep.equal([200_000, new Set([2])]);
+      await backend.close();
+    });
+  }).timeout(60_000);
+
   it('changes/no-gap: deletions are known across a kill, and after a clean close their loss is said', async () => {
     const disk = new ModelledDisk();
     const first = await openFileBackend(disk.statePath, { disk, lock: noLock });
