@@ -1,3 +1,4 @@
+export { compactFile, type FileCompaction } from './compact-file.js';
 export { type Disk, type DiskFile, type FileStamp, nodeDisk } from './disk.js';
 export { FINDING_CODES, type FindingCode } from './findings.js';
 export { type HeldLock, kernelLock, type Lock } from './lock.js';
