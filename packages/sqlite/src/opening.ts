@@ -35,8 +35,15 @@ export interface OpenDatabase {
   close(): Promise<void>;
 }
 
+/** A database that is open for writing. */
+export interface WritableDatabase extends OpenDatabase {
+  /** As `close`; but the last to close first gives back the space that is not used, and always copies. False: others have it open. */
+  closeCompacted(): Promise<boolean>;
+}
+
 /** Opens for writing. Errors: as `openSqliteBackend`, those of SQLite, any system error. */
-export async function openForWriting(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
+export async function openForWriting(names: StoreNames, surroundings: Surroundings): Promise<WritableDatabase> {
+  const { busyTimeoutMs } = surroundings;
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'write' });
   // A file that is to be refused gets nothing put beside it, not even a lock.
   const before = (await statIfPresent(names.lock)) === undefined ? await refuseOrKeepLog(names, surroundings.now()) : undefined;
@@ -71,9 +78,18 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
     connection ??= await openAttached(names.database, 'store');
     await setUp(connection, names, surroundings);
     await makeJob(connection, surroundings);
-    return { connection, findings, survivesPowerLoss, close: () => closeWriter(names, connection as SqlConnection, presence) };
+    const closeWith = (isCompacted: boolean) => closeWriter(names, { connection, presence, isCompacted, busyTimeoutMs });
+    return {
+      connection,
+      findings,
+      survivesPowerLoss,
+      close: async () => {
+        await closeWith(false);
+      },
+      closeCompacted: () => closeWith(true),
+    };
   } catch (error) {
-    await closeWriter(names, connection, presence);
+    await closeWriter(names, { connection, presence, isCompacted: false, busyTimeoutMs });
     throw error;
   }
 }
@@ -217,8 +233,17 @@ async function makeJob(connection: SqlConnection, { job, busyTimeoutMs }: Surrou
   );
 }
 
-async function closeWriter(names: StoreNames, connection: SqlConnection | undefined, presence: Presence): Promise<void> {
+interface Writer {
+  readonly connection: SqlConnection | undefined;
+  readonly presence: Presence;
+  readonly isCompacted: boolean;
+  readonly busyTimeoutMs: number;
+}
+
+/** True if it was the last to close. */
+async function closeWriter(names: StoreNames, { connection, presence, isCompacted, busyTimeoutMs }: Writer): Promise<boolean> {
   let isClosed = false;
+  let isLast = false;
   const close = async () => {
     if (!isClosed) await connection?.close();
     isClosed = true;
@@ -227,12 +252,21 @@ async function closeWriter(names: StoreNames, connection: SqlConnection | undefi
     await presence.leave({
       async whenLast() {
         if (connection !== undefined) await markOpen(connection, false);
+        if (connection !== undefined && isCompacted) await compact(connection, busyTimeoutMs);
         await close();
-        if (await isBackupBehind(names)) await writeBackup(names);
+        if (isCompacted || (await isBackupBehind(names))) await writeBackup(names);
+        isLast = true;
       },
       whenOthers: close,
     });
+    return isLast;
   } finally {
     await close();
   }
+}
+
+/** While nobody else has the database open to write. A crash in between leaves it as it was. */
+async function compact(connection: SqlConnection, busyTimeoutMs: number): Promise<void> {
+  await whenFree(busyTimeoutMs, () => connection.query('VACUUM store'));
+  await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
 }
