@@ -8,8 +8,11 @@ import { addCopyCommand } from './cli/copy-command.js';
 import { EXIT_CODES, type ExitCode, exitCodeOfError } from './cli/exit-codes.js';
 import { addExportCommand } from './cli/export-command.js';
 import { addImportCommand } from './cli/import-command.js';
+import { addListCommand } from './cli/list-command.js';
+import { addMendCommands } from './cli/mend-commands.js';
 import { addResetCommand } from './cli/reset-command.js';
 import { addRunCommand } from './cli/run-command.js';
+import { addShowCommand } from './cli/show-command.js';
 import { addStatusCommand } from './cli/status-command.js';
 import { visible } from './cli/visible-text.js';
 
@@ -55,6 +58,9 @@ function createProgram(onExit: (code: ExitCode) => void): Command {
     .addHelpText('after', `\nExit codes:\n${exitCodeLines()}\n`);
   addRunCommand(program, onExit);
   addStatusCommand(program, onExit);
+  addListCommand(program, onExit);
+  addShowCommand(program, onExit);
+  addMendCommands(program, onExit);
   addResetCommand(program, onExit);
   addExportCommand(program, onExit);
   addImportCommand(program, onExit);

@@ -199,7 +199,7 @@ class JsonReporter implements Reporter {
 
   #write(event: { readonly type: string; readonly [name: string]: unknown }): void {
     const { type, ...others } = event;
-    this.#writeLine(visibleJson(JSON.stringify({ type, at: new Date().toISOString(), ...others })));
+    this.#writeLine(visibleJson({ type, at: new Date().toISOString(), ...others }));
   }
 }
 

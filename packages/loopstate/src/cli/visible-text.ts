@@ -1,3 +1,5 @@
+import type { Json } from '@loopstate/core';
+
 /** Controls, and what changes the order or breaks the line of what is shown: hostile in an id, useless in a reason. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: to find them is what it is for.
 const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\p{Cs}/gu;
@@ -16,9 +18,10 @@ export function visibleStart(text: string, maxLength: number): string {
   return shown.length <= maxLength ? shown : `${shown.slice(0, maxLength - 1).replace(/\p{Cs}$/u, '')}…`;
 }
 
-/** JSON text that means the same, with what can't be seen as an escape; line feeds between its members stay. */
-export function visibleJson(json: string): string {
-  return json.replace(INVISIBLE, (character) =>
+/** A value as JSON that is harmless on a terminal too: what can't be seen stands there as an escape, and means the same. */
+export function visibleJson(value: object | Json, indent?: number): string {
+  const text = JSON.stringify(value, undefined, indent);
+  return text.replace(INVISIBLE, (character) =>
     character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
