@@ -15,6 +15,7 @@ import { addRunCommand } from './cli/run-command.js';
 import { addShowCommand } from './cli/show-command.js';
 import { addStatusCommand } from './cli/status-command.js';
 import { visible } from './cli/visible-text.js';
+import { addWatchCommand } from './cli/watch-command.js';
 
 // A reader that went away is noticed where it matters, and is nothing to die of.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
@@ -60,6 +61,7 @@ function createProgram(onExit: (code: ExitCode) => void): Command {
   addStatusCommand(program, onExit);
   addListCommand(program, onExit);
   addShowCommand(program, onExit);
+  addWatchCommand(program, onExit);
   addMendCommands(program, onExit);
   addResetCommand(program, onExit);
   addExportCommand(program, onExit);

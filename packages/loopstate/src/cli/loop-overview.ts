@@ -18,9 +18,6 @@ const OTHER_REASONS = '(other reasons)';
 /** How many of the latest outcomes are kept. */
 const RECENT_MAX = 50;
 
-/** An id that is shorter is not looked for in a reason: it may stand there by chance. */
-const TELLING_ID_LENGTH = 4;
-
 /** An item that a run holds. */
 export interface HeldItem {
   readonly id: string;
@@ -195,7 +192,7 @@ export class LoopOverview {
   }
 
   #groupOf(id: string, reason: string): string {
-    const general = (id.length < TELLING_ID_LENGTH ? reason : reason.replaceAll(id, '{}')).slice(0, REASON_LENGTH);
+    const general = withoutItem(reason, id).slice(0, REASON_LENGTH);
     return this.#reasons.has(general) || this.#reasons.size < REASONS_MAX - 1 ? general : OTHER_REASONS;
   }
 
@@ -228,4 +225,14 @@ export class LoopOverview {
     if (count > 0) this.#reasons.set(item.reason, count);
     else this.#reasons.delete(item.reason);
   }
+}
+
+/** A reason with `{}` in the place of the item, where that stands by itself: so the same reason of many items is one. */
+function withoutItem(reason: string, id: string): string {
+  const [first = '', ...others] = reason.split(id);
+  return others.reduce((text, part) => `${text}${isLetter(text.at(-1)) || isLetter(part[0]) ? id : '{}'}${part}`, first);
+}
+
+function isLetter(character: string | undefined): boolean {
+  return character !== undefined && /[\p{L}\p{N}_]/u.test(character);
 }

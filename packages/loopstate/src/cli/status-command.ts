@@ -45,7 +45,7 @@ const HELD_SHOWN = 3;
 
 async function status({ state: target, json, check }: StatusOptions): Promise<ExitCode> {
   return await withReadLoop(target, async (loop) => {
-    const overview = new LoopOverview({ wallMs: () => Date.now(), monotonicMs: () => performance.now() });
+    const overview = new LoopOverview(realEnvironment);
     // One record after another: a state may have a million.
     for await (const change of loop.reader.changes(0)) overview.take(change);
     process.stdout.write(json === true ? `${visibleJson(statusJson(target, loop, overview), 2)}\n` : statusText(target, loop, overview));
