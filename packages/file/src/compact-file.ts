@@ -2,11 +2,12 @@ import type { RecoveryFinding } from '@loopstate/core';
 import { nodeDisk } from './disk.js';
 import { StoreNames } from './names.js';
 import { openFileBackend } from './open-file-backend.js';
+import { parseSnapshotHeader } from './snapshot.js';
 import { resolveStatePath } from './store-files.js';
 
 /** What {@link compactFile} did. */
 export interface FileCompaction {
-  /** What the state file, the one before it and their journals take. */
+  /** What has to be read to have all of the store. */
   readonly bytesBefore: number;
   readonly bytesAfter: number;
   /** What was found wrong with the store, and repaired. */
@@ -27,8 +28,12 @@ export async function compactFile(path: string): Promise<FileCompaction> {
   return { bytesBefore, bytesAfter: await sizeOf(names), recovery: backend.recovery };
 }
 
+/** The state file, and the journals with what it does not hold yet; not the copies of older states beside it. */
 async function sizeOf(names: StoreNames): Promise<number> {
-  const journals = names.journalsAmong(await nodeDisk.list(names.directory)).map((generation) => names.journal(generation));
-  const stamps = await Promise.all([names.state, names.previous, ...journals].map((file) => nodeDisk.stamp(file)));
-  return stamps.reduce((sum, stamp) => sum + (stamp?.sizeBytes ?? 0), 0);
+  const stamp = await nodeDisk.stamp(names.state);
+  const { header } = parseSnapshotHeader(stamp === undefined ? Buffer.alloc(0) : await nodeDisk.readFile(names.state));
+  const isNeeded = (generation: number): boolean => header === undefined || (!header.closed && generation >= header.generation);
+  const journals = names.journalsAmong(await nodeDisk.list(names.directory)).filter(isNeeded);
+  const stamps = await Promise.all(journals.map((generation) => nodeDisk.stamp(names.journal(generation))));
+  return [stamp, ...stamps].reduce((sum, found) => sum + (found?.sizeBytes ?? 0), 0);
 }
