@@ -58,7 +58,7 @@ export async function openBackend(target: string, options: { readonly access: Ac
   const place = placeOf(target);
   if (place.kind === 'file') return await openFileBackend(place.path, options);
   if (place.kind === 'memory') return openMemoryBackend();
-  const backendPackage = await load(place.scheme, place.packageName);
+  const backendPackage = await loadPackage(place.scheme, place.packageName);
   return await backendPackage.openBackend(place.url, options);
 }
 
@@ -77,11 +77,13 @@ function pathOfFileUrl(rest: string): string {
   }
 }
 
-interface BackendPackage {
+/** What every package of a backend exports. */
+export interface BackendPackage {
   openBackend(url: string, options: { readonly access: Access }): Promise<StateBackend>;
 }
 
-async function load(scheme: string, packageName: string): Promise<BackendPackage> {
+/** Loads the package that serves a scheme. Errors: `LOOPSTATE_BACKEND_MISSING`. */
+export async function loadPackage(scheme: string, packageName: string): Promise<BackendPackage> {
   let module: unknown;
   try {
     module = await import(packageName);

@@ -4,6 +4,7 @@
 import { createRequire } from 'node:module';
 import { isLoopStateError } from '@loopstate/core';
 import { Command, CommanderError } from 'commander';
+import { addCompactCommand } from './cli/compact-command.js';
 import { addCopyCommand } from './cli/copy-command.js';
 import { EXIT_CODES, type ExitCode, exitCodeOfError } from './cli/exit-codes.js';
 import { addExportCommand } from './cli/export-command.js';
@@ -63,6 +64,7 @@ function createProgram(onExit: (code: ExitCode) => void): Command {
   addShowCommand(program, onExit);
   addWatchCommand(program, onExit);
   addMendCommands(program, onExit);
+  addCompactCommand(program, onExit);
   addResetCommand(program, onExit);
   addExportCommand(program, onExit);
   addImportCommand(program, onExit);
