@@ -46,6 +46,38 @@ describe('loopstate status and reset', () => {
     expect(status.recovery).to.deep.equal([]);
   });
 
+  it('status tells how many outcomes came lately, and what was claimed first', async () => {
+    const state = await LoopState.open({ path: join(directory(), 'state.json') });
+    await state.begin('first\u001b[2J');
+    await state.begin('second');
+    const json = JSON.parse((await cli(['status', ...STATE, '--json'])).stdout) as { [name: string]: object };
+    expect(json.rate).to.deep.equal({ lastMinute: 3, lastHour: 3 });
+    expect(json.oldestClaim).to.include({ id: 'first\u001b[2J', attempt: 1, run: state.runId });
+    const text = (await cli(['status', ...STATE])).stdout;
+    expect(text)
+      .to.match(/^rate +3 outcomes in the last minute, 3 in the last hour$/m)
+      .and.to.match(/^oldest claim +first\\e\[2J, since /m);
+    expect(text).to.match(/^run +pid \d+ on .+, alive, .+, holds 2$/m);
+    await state.close();
+  });
+
+  it('status --check ends with 1 while an item that is known failed, waits or is held, and with 0 after', async () => {
+    const state = await LoopState.open({ path: join(directory(), 'state.json') });
+    const check = async () => (await cli(['status', ...STATE, '--check'])).code;
+    expect(await check()).to.equal(1);
+    await state.forget(['d']);
+    expect(await check(), 'failed').to.equal(1);
+    await state.retry(['c']);
+    expect(await check(), 'outstanding').to.equal(1);
+    await state.begin('c');
+    expect(await check(), 'in progress').to.equal(1);
+    await state.end('c', { status: 'success' });
+    const { code, stdout } = await cli(['status', ...STATE, '--check', '--json']);
+    expect([code, (JSON.parse(stdout) as { oldestClaim: unknown }).oldestClaim]).to.deep.equal([0, null]);
+    await state.close();
+    expect((await cli(['status', '--state', 'missing.json', '--check'])).code).to.equal(6);
+  });
+
   it('status reports damage that it sees, and leaves it', async () => {
     const whole = readFileSync(join(directory(), 'state.json'));
     writeFileSync(join(directory(), 'state.json'), whole.subarray(0, whole.length / 2));
