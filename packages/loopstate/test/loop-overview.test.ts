@@ -48,7 +48,6 @@ describe('LoopOverview', () => {
         snapshot?.runs.map(({ runId, holds }) => [runId, holds]),
       );
       expect(overview.failures.reduce((sum, { count }) => sum + count, 0)).to.equal(overview.progress.failed);
-      expect(overview.failures.every(({ reason }) => /^no \{\}, /.test(reason) || reason.includes('times'))).to.equal(true);
     }
     expect(follower.overview.failures).to.have.deep.members(atOnce.overview.failures);
     for (const state of states) await state.close();
@@ -106,6 +105,31 @@ describe('LoopOverview', () => {
 });
 
 describe('LoopFollower', () => {
+  it('flat-cost: after the first reading it reads only what changed', async () => {
+    const { store, states } = await twoStates();
+    const [state] = states as [LoopState, LoopState];
+    const backend = openMemoryBackend({ store, reach: 'network' });
+    const changes = backend.changes.bind(backend);
+    let read = 0;
+    backend.changes = async function* (since: number) {
+      for await (const change of changes(since)) {
+        read += 1;
+        yield change;
+      }
+    };
+    for (let n = 0; n < 500; n++) await state.begin(`i${n}`);
+    const follower = await follow(backend);
+    expect(read).to.be.at.least(500);
+    read = 0;
+    await follower.read();
+    expect(read).to.equal(0);
+    await state.end('i7', { status: 'success' });
+    await follower.read();
+    expect(read).to.equal(1);
+    expect(follower.overview.progress).to.include({ completed: 1, inProgress: 499 });
+    for (const each of states) await each.close();
+  });
+
   it('changes/no-gap: when deletions were forgotten, or the store went backwards, it starts anew', async () => {
     for (const code of ['LOOPSTATE_HISTORY_GONE', 'LOOPSTATE_WENT_BACKWARDS']) {
       const { store, states } = await twoStates();
