@@ -57,7 +57,7 @@ describe('loopstate status and reset', () => {
     expect(text)
       .to.match(/^rate +3 outcomes in the last minute, 3 in the last hour$/m)
       .and.to.match(/^oldest claim +first\\e\[2J, since /m);
-    expect(text).to.match(/^run +pid \d+ on .+, alive, .+, holds 2$/m);
+    expect(text).to.match(/^run +[0-9a-f]{16}, pid \d+ on .+, alive, .+, holds 2$/m);
     await state.close();
   });
 

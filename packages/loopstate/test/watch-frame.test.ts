@@ -1,25 +1,20 @@
 /**
  * What `watch` shows is a function of a model: for any model and size the frame fits, and a terminal obeys nothing that comes from items,
- * hosts or files. And the terminal is left as it was, however watching ends: proved on streams in the place of one.
+ * hosts or files.
  */
-import { PassThrough } from 'node:stream';
-import { setImmediate as turn } from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
 import { expect } from 'chai';
 import picocolors from 'picocolors';
 import stringWidth from 'string-width';
 import { HOSTILE_IDS } from '../../../test/support/hostile-ids.js';
-import type { Terminal } from '../src/cli/full-screen.js';
-import { Stopping } from '../src/cli/stopping.js';
 import { cutToWidth } from '../src/cli/text-width.js';
 import { watchFrame } from '../src/cli/watch-frame.js';
 import { jsonLine, plainLine } from '../src/cli/watch-lines.js';
-import { isOver, type WatchedRun, type WatchModel } from '../src/cli/watch-model.js';
-import { watchOnScreen } from '../src/cli/watch-screen.js';
+import { isOver, type WatchModel } from '../src/cli/watch-model.js';
+import { held, MODEL, NOTHING, run } from './watched-model.js';
 
 const PLAIN = picocolors.createColors(false);
 const COLORED = picocolors.createColors(true);
-const NOW_MS = Date.UTC(2026, 10, 24, 12);
 
 describe('watchFrame', () => {
   it('shows progress, workers, outcomes and failures, in 80 columns', () => {
@@ -30,13 +25,13 @@ describe('watchFrame', () => {
       'outstanding 12 (3 glitched)   cost $1.25',
       '',
       'Workers (2)',
-      '  pid 4711 on alpha  alive  holds 5  since 1 h 0 min ago',
+      '  3fa85f64c1d2e3b4  pid 4711 on alpha  alive  holds 5  since 1 h 0 min ago',
       '    2 min 0 s   item-0  attempt 2',
       '    1 min 0 s   item-1',
       '    9.0 s       item-2',
       '    0.0 s       item-3',
       '    … and 1 more',
-      '  pid 99 on beta  silent for longer than its lease  holds 0  since 0.0 s ago',
+      '  3fa85f64c1d2e3b4  pid 99 on beta  silent  holds 0  since 0.0 s ago',
       '  left behind: 1 item, free to be taken',
       '    5.0 s       left',
       '',
@@ -55,7 +50,7 @@ describe('watchFrame', () => {
     expect(watchFrame(MODEL, { columns: 80, rows: 16 }, PLAIN).slice(4)).to.deep.equal([
       '',
       'Workers (2)',
-      '  pid 4711 on alpha  alive  holds 5  since 1 h 0 min ago',
+      '  3fa85f64c1d2e3b4  pid 4711 on alpha  alive  holds 5  since 1 h 0 min ago',
       '  … and 8 more',
       '',
       'Latest',
@@ -73,7 +68,7 @@ describe('watchFrame', () => {
     const frame = watchFrame(MODEL, { columns: 200, rows: 60 }, PLAIN);
     expect(frame[1]).to.match(/^█{40}░{20} {2}1,340 of 2,000/);
     expect(frame[2]).to.equal('completed 1,300   failed 40 (2 quarantined)   in progress 6   outstanding 12 (3 glitched)   cost $1.25');
-    expect(frame).to.include('  pid 99 on beta  silent for longer than its lease  holds 0  since 0.0 s ago');
+    expect(frame).to.include('  3fa85f64c1d2e3b4  pid 99 on beta  silent  holds 0  since 0.0 s ago');
     expect(frame).to.include('  left behind: 1 item, free to be taken');
     expect(frame.join('\n')).to.not.include('more\n\n');
   });
@@ -164,170 +159,6 @@ describe('watch, in lines', () => {
     }
   });
 });
-
-describe('watch, on a terminal', () => {
-  const ENDS: Readonly<Record<string, (parts: { terminal: FakeTerminal; stopping: Stopping }) => void>> = {
-    'q: 0': ({ terminal }) => terminal.input.write('q'),
-    'Ctrl-C: 130': ({ terminal }) => terminal.input.write('\u0003'),
-    'SIGINT: 130': () => process.emit('SIGINT'),
-    'SIGTERM: 143': () => process.emit('SIGTERM'),
-    'a terminal that is gone: 130': ({ terminal }) => terminal.output.emit('error', new Error('EIO')),
-    'an error of the state: Error': ({ terminal }) => terminal.fail(),
-  };
-  for (const [name, end] of Object.entries(ENDS)) {
-    const [how = '', expected = ''] = name.split(': ');
-    it(`leaves the terminal as it was after ${how}`, async () => {
-      const terminal = new FakeTerminal();
-      const listeners = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM') + process.listenerCount('exit');
-      const stopping = Stopping.onSignals();
-      const ending = start(terminal, stopping);
-      await terminal.shows('./encode.json');
-      expect([terminal.isAlternate, terminal.hasCursor, terminal.isWrapping, terminal.isRaw]).to.deep.equal([true, false, false, true]);
-      end({ terminal, stopping });
-      expect(String(await ending)).to.equal(expected);
-      stopping.end();
-      expect([terminal.isAlternate, terminal.hasCursor, terminal.isWrapping, terminal.isRaw]).to.deep.equal([false, true, true, false]);
-      expect(terminal.input.isPaused()).to.equal(true);
-      expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM') + process.listenerCount('exit')).to.equal(listeners);
-      const { length } = terminal.text;
-      terminal.output.emit('resize');
-      expect(terminal.text).to.have.lengthOf(length);
-    });
-  }
-
-  it('draws anew for another size at once, and clears what stood there', async () => {
-    const terminal = new FakeTerminal();
-    const stopping = new Stopping();
-    const ending = start(terminal, stopping);
-    await terminal.shows('Failures by reason');
-    terminal.output.columns = 30;
-    terminal.output.rows = 6;
-    const before = terminal.text.length;
-    terminal.output.emit('resize');
-    const frame = terminal.text.slice(before);
-    expect(frame.startsWith('\u001b[H') && frame.endsWith('\u001b[J')).to.equal(true);
-    expect(frame.split('\r\n')).to.have.lengthOf(6);
-    expect(frame.split('\u001b[K')).to.have.lengthOf(7);
-    stopping.ask(0);
-    expect(await ending).to.equal(0);
-  });
-
-  it('ends at once while the state does not answer, or keys can not be read', async () => {
-    const terminal = new FakeTerminal();
-    const stopping = new Stopping();
-    const hanging = watchOnScreen(
-      { read: () => new Promise(() => undefined), model: MODEL },
-      { terminal, stopping, intervalMs: 1, colors: PLAIN },
-    );
-    terminal.input.write('q');
-    expect(await hanging).to.equal(0);
-    const withoutKeys = new FakeTerminal();
-    withoutKeys.input.isTTY = false as never;
-    const again = new Stopping();
-    const ending = start(withoutKeys, again);
-    await withoutKeys.shows('./encode.json');
-    again.ask(130);
-    expect([await ending, withoutKeys.isRaw]).to.deep.equal([130, false]);
-  });
-
-  function start(terminal: FakeTerminal, stopping: Stopping): Promise<unknown> {
-    const read = async (): Promise<void> => terminal.failure && Promise.reject(terminal.failure);
-    return watchOnScreen({ read, model: MODEL }, { terminal, stopping, intervalMs: 1, colors: PLAIN }).catch((error: Error) => error.name);
-  }
-});
-
-/** Streams in the place of a terminal, that know what a terminal would. */
-class FakeTerminal implements Terminal {
-  readonly input = Object.assign(new PassThrough(), {
-    isTTY: true,
-    isRaw: false,
-    setRawMode: (isRaw: boolean) => this.#setRaw(isRaw),
-  }) as never as NodeJS.ReadStream;
-  readonly output = Object.assign(new PassThrough(), { isTTY: true, columns: 80, rows: 24 }) as never as NodeJS.WriteStream;
-  text = '';
-  isRaw = false;
-  failure: Error | undefined;
-
-  constructor() {
-    (this.output as never as PassThrough).on('data', (data: Buffer) => {
-      this.text += data.toString();
-    });
-  }
-
-  get isAlternate(): boolean {
-    return this.#isSet('1049', false);
-  }
-
-  get hasCursor(): boolean {
-    return this.#isSet('25', true);
-  }
-
-  get isWrapping(): boolean {
-    return this.#isSet('7', true);
-  }
-
-  fail(): void {
-    this.failure = new Error('foreign');
-  }
-
-  async shows(text: string): Promise<void> {
-    while (!this.text.includes(text)) await turn();
-  }
-
-  #setRaw(isRaw: boolean): NodeJS.ReadStream {
-    this.isRaw = isRaw;
-    return this.input;
-  }
-
-  /** A mode of the terminal, by the last that was said of it. */
-  #isSet(mode: string, before: boolean): boolean {
-    const said = [...this.text.matchAll(new RegExp(`\\u001b\\[\\?${mode}([hl])`, 'g'))].at(-1);
-    return said === undefined ? before : said[1] === 'h';
-  }
-}
-
-const NOTHING = { completed: 0, failed: 0, quarantined: 0, glitched: 0, inProgress: 0, outstanding: 0, costUsd: 0 };
-
-const MODEL: WatchModel = {
-  state: './encode.json',
-  traits: { name: 'sqlite', survives: 'power-loss', reach: 'host' },
-  recovery: [],
-  trouble: undefined,
-  nowMs: NOW_MS,
-  progress: { completed: 1_300, failed: 40, quarantined: 2, glitched: 3, inProgress: 6, outstanding: 12, costUsd: 1.25 },
-  settled: 1_340,
-  total: 2_000,
-  isTotalGiven: true,
-  perSecond: 3.5,
-  restMs: 188_571,
-  runs: [
-    run({
-      host: 'alpha',
-      since: NOW_MS - 3_600_000,
-      held: [120_000, 60_000, 9_000, -5_000, 0].map((ageMs, n) => held(`item-${n}`, ageMs, n === 0 ? 2 : 1)),
-    }),
-    run({ host: 'beta', pid: 99, condition: 'silent', held: [] }),
-  ],
-  leftBehind: [held('left', 5_000, 1)],
-  recent: [
-    { id: 'item-9', status: 'completed', reason: undefined, at: NOW_MS - 1_000, revision: 9 },
-    { id: 'item-8', status: 'failed', reason: 'exit 1: no such file', at: NOW_MS - 2_000, revision: 8 },
-    { id: 'item-7', status: 'quarantined', reason: 'Its process died 3 times', at: NOW_MS - 3_000, revision: 7 },
-  ],
-  failures: [
-    { reason: 'exit 1: no such file', count: 38 },
-    { reason: 'Its process died 3 times', count: 2 },
-  ],
-};
-
-function held(id: string, ageMs: number, attempt: number) {
-  return { id, run: 'r', attempt, since: NOW_MS - ageMs, revision: 1 };
-}
-
-function run(parts: Partial<WatchedRun>): WatchedRun {
-  const record = { process: 'p', host: 'alpha', pid: 4_711, leaseMs: 30_000, since: NOW_MS, by: 'r.1' };
-  return { ...record, runId: 'r', beatAt: undefined, silentMs: undefined, condition: 'alive', held: [], ...parts };
-}
 
 function hostileModel(hostile: string): WatchModel {
   return {

@@ -30,7 +30,7 @@ export function addMendCommands(program: Command, onExit: (code: ExitCode) => vo
     .option('--failed', 'all that failed, the quarantined ones included')
     .option('--quarantined', 'all that failed because they kept killing their process')
     .option('-0, --null', 'on standard input each id ends with a NUL')
-    .addHelpText('after', help('of the items that are named, one has no outcome', ['retry --failed', 'retry -- track-07.wav']))
+    .addHelpText('after', help('an item that was named has no outcome', ['retry --failed', 'retry -- track-07.wav']))
     .action(async (ids: string[], options: MendOptions) => onExit(await mend(RETRY, ids, options)));
   program
     .command('forget')
@@ -40,18 +40,18 @@ export function addMendCommands(program: Command, onExit: (code: ExitCode) => vo
     .addOption(stateOption('the state to change'))
     .option('--failed', 'all that failed, the quarantined ones included')
     .option('-0, --null', 'on standard input each id ends with a NUL')
-    .addHelpText('after', help('of the items that are named, one is unknown or held', ['forget --failed', 'forget -- track-07.wav']))
+    .addHelpText('after', help('an item that was named is unknown, or held by a live run', ['forget --failed', 'forget -- track-07.wav']))
     .action(async (ids: string[], options: MendOptions) => onExit(await mend(FORGET, ids, options)));
   program
     .command('release')
     .summary('take back what a dead run holds')
     .description(
-      'Declare runs dead and take back the items that they hold. Whatever such a run still tries to record of them is refused, so it is safe, if it costs their work.',
+      'Declare runs dead and take back the items that they hold; status names the runs. If such a run lives after all, what it tries to record of them is refused.',
     )
     .argument('<run...>', 'the runs, or beginnings of their ids that fit only one; - reads them from standard input')
     .addOption(stateOption('the state to change'))
     .option('-0, --null', 'on standard input each id ends with a NUL')
-    .addHelpText('after', help('one of the runs is not there', ['release 3fa8']))
+    .addHelpText('after', help('a run that was named is not there', ['release 3fa8']))
     .action(async (runs: string[], options: MendOptions) => onExit(await release(runs, options)));
 }
 

@@ -106,7 +106,7 @@ function statusText(target: string, { backend }: ReadLoop, overview: LoopOvervie
 function runText(run: OverviewRun, process: ReturnType<typeof realEnvironment.probe>): string {
   const heard = run.beatAt === undefined ? '' : `, last heard of ${timeText(run.beatAt)}`;
   const state = { alive: 'alive', gone: 'gone: the next run takes over', unknown: `not of this machine${heard}` }[process];
-  return `pid ${run.pid} on ${visible(run.host)}, ${state}, since ${timeText(run.since)}, holds ${numberText(run.held.length)}`;
+  return `${visible(run.runId)}, pid ${run.pid} on ${visible(run.host)}, ${state}, since ${timeText(run.since)}, holds ${numberText(run.held.length)}`;
 }
 
 function heldRows(held: readonly HeldItem[]): [name: string, value: string][] {

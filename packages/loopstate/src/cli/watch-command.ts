@@ -21,7 +21,7 @@ const INTERVAL_MS = 1_000;
 
 interface WatchOptions {
   readonly state: string;
-  readonly interval: number;
+  readonly interval?: number;
   readonly total?: number;
   readonly json?: true;
 }
@@ -35,7 +35,7 @@ export function addWatchCommand(program: Command, onExit: (code: ExitCode) => vo
       'Watch a loop, live: on a terminal until q is pressed; elsewhere one line per interval, until everything that is known is done and nobody is at work.',
     )
     .addOption(stateOption('the state to watch'))
-    .option('--interval <seconds>', 'how often to look (default: 1)', secondsAsMs, INTERVAL_MS)
+    .option('--interval <seconds>', 'how often to look (default: 1)', secondsAsMs)
     .option('--total <n>', 'how many items there are: a state only knows those that were begun', atLeastOne)
     .option('--json', 'as JSON lines, on a terminal too')
     .addHelpText('after', HELP)
@@ -58,7 +58,12 @@ async function watch(options: WatchOptions): Promise<ExitCode> {
       const isOnScreen = options.json !== true && process.stdout.isTTY && process.env.TERM !== 'dumb';
       if (!isOnScreen) return await watchInLines(watched, stopping, options);
       const terminal = { input: process.stdin, output: process.stdout };
-      return await watchOnScreen(watched, { terminal, stopping, intervalMs: options.interval, colors: colorsFor(process.stdout) });
+      return await watchOnScreen(watched, {
+        terminal,
+        stopping,
+        intervalMs: options.interval ?? INTERVAL_MS,
+        colors: colorsFor(process.stdout),
+      });
     } finally {
       stopping.end();
     }
@@ -96,7 +101,7 @@ class WatchedLoop {
   }
 }
 
-async function watchInLines(watched: WatchedLoop, stopping: Stopping, { interval, json }: WatchOptions): Promise<ExitCode> {
+async function watchInLines(watched: WatchedLoop, stopping: Stopping, { interval = INTERVAL_MS, json }: WatchOptions): Promise<ExitCode> {
   return await LineOutput.with(process.stdout, async (output) => {
     for (let told: string | undefined; ; ) {
       const stopped = await stopping.during(watched.read());

@@ -36,6 +36,8 @@ interface Section {
 const CELL_LENGTH = 500;
 const BAR_COLUMNS_MAX = 60;
 const HELD_SHOWN = 4;
+/** As long as they are now, and enough to name one. */
+const RUN_ID_LENGTH = 16;
 /** A blank line, the heading, and one line. */
 const SECTION_ROWS_LEAST = 3;
 
@@ -100,13 +102,6 @@ function trouble({ trouble: reason, recovery }: WatchModel, colors: Colors): Par
   return lines;
 }
 
-const CONDITIONS: Readonly<Record<RunCondition, string>> = {
-  alive: 'alive',
-  gone: 'gone: the next run takes over',
-  silent: 'silent for longer than its lease',
-  elsewhere: 'not of this machine',
-};
-
 function workers(model: WatchModel, colors: Colors): Section {
   const { runs, leftBehind, nowMs } = model;
   const lines = runs.flatMap((run) => [runLine(run, nowMs, colors), ...heldLines(run.held, nowMs)]);
@@ -118,7 +113,11 @@ function runLine(run: WatchedRun, nowMs: number, colors: Colors): Part[] {
   const { pid, condition, held, since } = run;
   const color = condition === 'alive' ? colors.green : condition === 'elsewhere' ? colors.dim : colors.yellow;
   const holds = `holds ${numberText(held.length)}`;
-  return [`  pid ${pid} on ${visibleStart(run.host, 40)}  `, [CONDITIONS[condition], color], `  ${holds}  since ${ageText(since, nowMs)}`];
+  return [
+    `  ${visibleStart(run.runId, RUN_ID_LENGTH)}  pid ${pid} on ${visibleStart(run.host, 40)}  `,
+    [condition, color],
+    `  ${holds}  since ${ageText(since, nowMs)}`,
+  ];
 }
 
 function heldLines(held: readonly HeldItem[], nowMs: number): Part[][] {
