@@ -7,11 +7,13 @@ import { expect } from 'chai';
 import picocolors from 'picocolors';
 import stringWidth from 'string-width';
 import { HOSTILE_IDS } from '../../../test/support/hostile-ids.js';
+import { LoopOverview } from '../src/cli/loop-overview.js';
+import { colorsFor } from '../src/cli/terminal-colors.js';
 import { cutToWidth } from '../src/cli/text-width.js';
 import { watchFrame } from '../src/cli/watch-frame.js';
 import { jsonLine, plainLine } from '../src/cli/watch-lines.js';
-import { isOver, type WatchModel } from '../src/cli/watch-model.js';
-import { held, MODEL, NOTHING, run } from './watched-model.js';
+import { isOver, type WatchModel, watchModel } from '../src/cli/watch-model.js';
+import { held, MODEL, NOTHING, NOW_MS, run } from './watched-model.js';
 
 const PLAIN = picocolors.createColors(false);
 const COLORED = picocolors.createColors(true);
@@ -120,6 +122,62 @@ describe('watchFrame', () => {
     expect(
       watchFrame({ ...MODEL, settled: 5, total: 5, restMs: 0, progress: { ...NOTHING, failed: 5 } }, { columns: 80, rows: 24 }, PLAIN)[1],
     ).to.match(/^█+ {2}5 of 5 \(100 %\) {3}3\.5\/s$/);
+  });
+});
+
+describe('watchModel', () => {
+  const self = { process: 'p', host: 'h', pid: 1, bootId: 'now' };
+  const conditions = (probed: 'alive' | 'gone' | 'unknown', bootId: string, silentMs: number, reach: 'host' | 'network'): string[] => {
+    let nowMs = 0;
+    const overview = new LoopOverview({ wallMs: () => 0, monotonicMs: () => nowMs });
+    overview.take({ kind: 'run', id: 'r', revision: 1, run: { ...self, bootId, leaseMs: 30_000, since: 0, by: 'r.1' } });
+    overview.take({ kind: 'beat', id: 'r', revision: 1, at: 0 });
+    nowMs = silentMs;
+    const traits = { name: 'x', survives: 'power-loss', reach } as const;
+    const parts = { state: 'x', traits, recovery: [], trouble: undefined, total: undefined, nowMs: 0, self, probe: () => probed };
+    return watchModel(overview, parts).runs.map(({ condition }) => condition);
+  };
+
+  it('tells what is known of a run: what its process says, its boot, its heartbeats', () => {
+    expect(conditions('alive', 'now', 40_000, 'host')).to.deep.equal(['alive']);
+    expect(conditions('gone', 'now', 0, 'network')).to.deep.equal(['gone']);
+    expect(conditions('unknown', 'before', 0, 'host')).to.deep.equal(['gone']);
+    expect(conditions('unknown', 'before', 0, 'network')).to.deep.equal(['elsewhere']);
+    expect(conditions('unknown', 'now', 30_000, 'host')).to.deep.equal(['elsewhere']);
+    expect(conditions('unknown', 'now', 30_001, 'network')).to.deep.equal(['silent']);
+  });
+
+  it('counts what is known, or what there is in all, and how long the rest takes', () => {
+    const overview = new LoopOverview({ wallMs: () => NOW_MS, monotonicMs: () => 0 });
+    for (let n = 1; n <= 60; n++) {
+      const record = { attempt: 1, by: `r.${n}`, revision: n, at: NOW_MS - 60_000 + n * 1_000 };
+      overview.take({ kind: 'item', id: `${n}`, revision: n, item: { ...record, status: n === 1 ? 'outstanding' : 'completed' } });
+    }
+    const parts = { ...MODEL, self, probe: () => 'alive' as const };
+    expect(watchModel(overview, { ...parts, total: undefined })).to.include({ settled: 59, total: 60, isTotalGiven: false });
+    expect(watchModel(overview, { ...parts, total: 7 })).to.include({ settled: 59, total: 59, isTotalGiven: true, restMs: 0 });
+    expect(watchModel(overview, { ...parts, total: 159 }).restMs).to.be.closeTo(100_000, 5_000);
+  });
+});
+
+describe('colorsFor', () => {
+  it('colors nothing but a terminal that can, and not where NO_COLOR is set', () => {
+    const before = { NO_COLOR: process.env.NO_COLOR, TERM: process.env.TERM };
+    const isColored = (stream: { isTTY?: boolean }, NO_COLOR: string, TERM: string): boolean => {
+      Object.assign(process.env, { NO_COLOR, TERM });
+      return colorsFor(stream).red('x') !== 'x';
+    };
+    try {
+      expect(isColored({ isTTY: true }, '', 'xterm')).to.equal(true);
+      expect(isColored({ isTTY: true }, '1', 'xterm')).to.equal(false);
+      expect(isColored({ isTTY: true }, '', 'dumb')).to.equal(false);
+      expect(isColored({}, '', 'xterm')).to.equal(false);
+    } finally {
+      for (const [name, value] of Object.entries(before)) {
+        if (value === undefined) delete process.env[name];
+        else process.env[name] = value;
+      }
+    }
   });
 });
 

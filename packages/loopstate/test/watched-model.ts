@@ -1,7 +1,7 @@
 /** What a watcher might see at one moment. */
 import type { WatchedRun, WatchModel } from '../src/cli/watch-model.js';
 
-const NOW_MS = Date.UTC(2026, 10, 24, 12);
+export const NOW_MS = Date.UTC(2026, 10, 24, 12);
 
 export const NOTHING = { completed: 0, failed: 0, quarantined: 0, glitched: 0, inProgress: 0, outstanding: 0, costUsd: 0 };
 

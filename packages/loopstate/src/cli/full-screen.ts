@@ -54,6 +54,7 @@ export class FullScreen {
     this.#isOpen = true;
     process.once('exit', this.#close);
     output.on('resize', this.#options.onResize);
+    // It stays after `close` too: what is written last may fail later.
     output.on('error', this.#options.onGone);
     output.write(ENTER);
     if (!input.isTTY) return;

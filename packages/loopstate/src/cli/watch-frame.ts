@@ -11,7 +11,7 @@ import type { Colors } from './terminal-colors.js';
 import { cutToWidth, widthOf } from './text-width.js';
 import { visibleStart } from './visible-text.js';
 import { progressText } from './watch-lines.js';
-import type { RunCondition, WatchedRun, WatchModel } from './watch-model.js';
+import type { WatchedRun, WatchModel } from './watch-model.js';
 
 /** Where a frame is to be shown. */
 export interface FrameSize {

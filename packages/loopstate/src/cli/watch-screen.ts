@@ -38,6 +38,8 @@ export async function watchOnScreen(watched: Watched, { terminal, stopping, inte
   });
   screen.open();
   try {
+    // A large state takes its time.
+    screen.draw(['reading the state …']);
     for (;;) {
       const stopped = await stopping.during(watched.read());
       if (stopped !== undefined) return stopped;
