@@ -1,11 +1,13 @@
 export * from './backend.js';
 export * from './checked-commit.js';
 export type { Standing } from './claim-book.js';
+export * from './diagnosis.js';
 export { type Environment, type ProcessIdentity, realEnvironment } from './environment.js';
 export * from './errors.js';
 export type { Claim } from './held-claim.js';
 export type { Cost, ItemResult } from './item-results.js';
 export type { Items, LoopItem } from './item-source.js';
+export * from './judge-place.js';
 export { grown, KeyTable } from './key-table.js';
 export { type ItemSnapshot, type LoopChange, LoopReader } from './loop-reader.js';
 export {
@@ -26,6 +28,7 @@ export {
   type LoopStateOptions,
   type RunSnapshot,
 } from './loop-state.js';
+export * from './loop-survey.js';
 export type { Progress } from './loop-view.js';
 export type { MembershipEvent } from './membership.js';
 export * from './memory.js';
@@ -33,6 +36,7 @@ export { isSameItem, type MovableEntry, type MovableItem, movable, whyNotMovable
 export { isOldFormat, itemsFromOldFormat, type OldLoop, recordsFromOldFormat } from './old-formats.js';
 export type { MayPut, Placed } from './operations.js';
 export { checkLoopStateOptions } from './options.js';
+export * from './place-facts.js';
 export type { WentBackwardsEvent } from './restoration.js';
 export {
   type Backoff,

@@ -192,6 +192,13 @@ export class LoopState {
     return await forgetItems(this.#link, this.runId, ids);
   }
 
+  /** Takes over from every run that is known to be dead, as the next claim would; `onEvent` tells of each. Errors: what the backend raises. */
+  async takeOverDead(): Promise<void> {
+    this.#assertOpen();
+    await this.refresh();
+    await this.#membership.takeOverDead();
+  }
+
   /**
    * Declares another run dead because somebody says so: its items are outstanding again, and what it still tries to record is refused.
    * Returns how many items came back; `undefined`: there is no such run. Errors: what the backend raises.

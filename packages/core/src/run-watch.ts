@@ -9,6 +9,7 @@
  */
 import type { BackendTraits } from './backend.js';
 import type { Environment } from './environment.js';
+import type { RunRecord } from './loop-records.js';
 import type { KnownRun, LoopView } from './loop-view.js';
 
 /** How a run was found dead. */
@@ -56,11 +57,17 @@ export class RunWatch {
   }
 
   #isProvenGone({ record }: KnownRun): boolean {
-    const { self } = this.#environment;
-    if (record.process === self.process) return false;
     // Whoever has opened a store that one process holds alone knows that every other process is gone.
-    if (this.#reach === 'process') return true;
-    if (this.#reach === 'host' && record.bootId !== undefined && self.bootId !== undefined && record.bootId !== self.bootId) return true;
-    return this.#environment.probe(record) === 'gone';
+    if (this.#reach === 'process') return record.process !== this.#environment.self.process;
+    return probeRun(record, this.#environment, this.#reach) === 'gone';
   }
+}
+
+/** Whether the process of a run still runs, as far as that can be told from here. */
+export function probeRun(record: RunRecord, environment: Environment, reach: BackendTraits['reach']): 'alive' | 'gone' | 'unknown' {
+  const { self } = environment;
+  if (record.process === self.process) return 'alive';
+  const isOfAnotherBoot = record.bootId !== undefined && self.bootId !== undefined && record.bootId !== self.bootId;
+  // Where all processes are of one host, another boot of it is over.
+  return reach !== 'network' && isOfAnotherBoot ? 'gone' : environment.probe(record);
 }

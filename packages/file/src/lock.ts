@@ -1,6 +1,7 @@
 /** One process writes: a kernel lock on a file of its own, which the kernel gives back when the process dies, however it dies. */
 import fs from 'node:fs';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LockedError, type LockHolder, LoopStateError } from '@loopstate/core';
 import { hasCode } from './disk.js';
 import type { StoreNames } from './names.js';
@@ -16,6 +17,9 @@ export interface Lock {
   acquire(names: StoreNames): Promise<HeldLock>;
 }
 
+/** One who only looks, as {@link lookAtLock} does, has given the lock back after this. */
+const LOOKED_AT_MS = 30;
+
 /** The lock of the operating system. It keeps out other processes and other worker threads of this one. */
 export const kernelLock: Lock = {
   async acquire(names) {
@@ -23,7 +27,10 @@ export const kernelLock: Lock = {
     // The descriptor is raw, and is not inherited by child processes: nothing but this process holds the lock.
     const descriptor = fs.openSync(names.lock, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
     try {
-      if (!tryLock(descriptor)) throw lockedError(names, readHolder(names.holder));
+      if (!tryLock(descriptor)) {
+        await sleep(LOOKED_AT_MS);
+        if (!tryLock(descriptor)) throw lockedError(names, readHolder(names.holder));
+      }
       writeHolder(names.holder);
     } catch (error) {
       fs.closeSync(descriptor);
@@ -38,6 +45,34 @@ export const kernelLock: Lock = {
     };
   },
 };
+
+/** What a lock and the file that names its holder say. */
+export interface LockFacts {
+  /** `unknown`: this user may not open the lock. */
+  readonly lock: 'free' | 'held' | 'unknown';
+  /** What stands in the file that names the holder, whoever holds the lock; none: there is no such file. */
+  readonly holder?: LockHolder;
+}
+
+/**
+ * Looks who holds the lock; nothing is made or written. The lock can only be asked by taking it for an instant, which whoever starts just
+ * then waits out. Errors: `LOOPSTATE_LOCK_UNAVAILABLE`.
+ */
+export async function lookAtLock(names: StoreNames): Promise<LockFacts> {
+  const tryLock = await loadTryLock();
+  const holder = fs.existsSync(names.holder) ? { holder: readHolder(names.holder) } : {};
+  let descriptor: number;
+  try {
+    descriptor = fs.openSync(names.lock, fs.constants.O_RDWR);
+  } catch (error) {
+    return { lock: hasCode(error, 'ENOENT') ? 'free' : 'unknown', ...holder };
+  }
+  try {
+    return { lock: tryLock(descriptor) ? 'free' : 'held', ...holder };
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
 
 async function loadTryLock(): Promise<(descriptor: number) => boolean> {
   try {

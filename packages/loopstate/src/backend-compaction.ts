@@ -1,7 +1,7 @@
 /**
  * From what a user wrote to a store that takes no more room than it needs: which of them can be compacted, and by whom.
  */
-import { LoopStateError, type RecoveryFinding } from '@loopstate/core';
+import type { RecoveryFinding } from '@loopstate/core';
 import { compactFile } from '@loopstate/file';
 import { loadPackage, placeOf } from './backend-url.js';
 
@@ -22,15 +22,6 @@ export async function compactBackend(target: string): Promise<Compaction | undef
   const place = placeOf(target);
   if (place.kind === 'file') return await compactFile(place.path);
   if (place.kind === 'memory' || place.scheme !== 'sqlite') return undefined;
-  const backendPackage = await loadPackage(place.scheme, place.packageName);
-  if (canCompact(backendPackage)) return await backendPackage.compactSqlite(place.url);
-  throw new LoopStateError('LOOPSTATE_BACKEND_MISSING', `The installed ${place.packageName} can not compact: update it.`);
-}
-
-interface CompactingPackage {
-  compactSqlite(target: string): Promise<Compaction>;
-}
-
-function canCompact(module: object): module is CompactingPackage {
-  return 'compactSqlite' in module && typeof module.compactSqlite === 'function';
+  const { compactSqlite } = await loadPackage(place.scheme, place.packageName, 'compactSqlite');
+  return await compactSqlite(place.url);
 }

@@ -2,8 +2,9 @@
  * From what a user wrote to a backend: which store a URL or a path means, and the package that opens it.
  */
 import { fileURLToPath } from 'node:url';
-import { LoopStateError, openMemoryBackend, type StateBackend } from '@loopstate/core';
-import { openFileBackend } from '@loopstate/file';
+import { type Diagnose, type DiagnoseOptions, type Diagnosis, LoopStateError, openMemoryBackend, type StateBackend } from '@loopstate/core';
+import { diagnoseFile, openFileBackend } from '@loopstate/file';
+import type { Compaction } from './backend-compaction.js';
 
 /** Whether a store is opened for writing, or only looked at (which takes no lock and repairs nothing). */
 export type Access = 'read' | 'write';
@@ -26,6 +27,14 @@ const PACKAGES: Readonly<Record<string, string>> = {
 
 /** Two letters or more: `C:\state.json` is a path. */
 const SCHEME = /^([a-z][a-z0-9+.-]+):/i;
+
+const IN_MEMORY = {
+  id: 'in-memory',
+  severity: 'info',
+  where: 'memory:',
+  found: 'A state in memory is gone with its process: there is nothing to look at.',
+  remedy: 'Name a file, a database or a server to keep it.',
+} as const;
 
 /**
  * Says what `target` means, without looking at the disk: `file:./x.json`, `file:///abs/x.json`, `memory:`, `sqlite:…`, `redis:…`, or a
@@ -58,8 +67,21 @@ export async function openBackend(target: string, options: { readonly access: Ac
   const place = placeOf(target);
   if (place.kind === 'file') return await openFileBackend(place.path, options);
   if (place.kind === 'memory') return openMemoryBackend();
-  const backendPackage = await loadPackage(place.scheme, place.packageName);
-  return await backendPackage.openBackend(place.url, options);
+  const { openBackend: open } = await loadPackage(place.scheme, place.packageName, 'openBackend');
+  return await open(place.url, options);
+}
+
+/**
+ * Looks at the place that `target` means, and changes nothing; the loop in it is not judged here.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION`, `LOOPSTATE_BACKEND_MISSING`; whatever else is wrong is a finding.
+ */
+export async function diagnosePlace(target: string, options: DiagnoseOptions): Promise<Diagnosis> {
+  const place = placeOf(target);
+  if (place.kind === 'file') return await diagnoseFile(place.path, options);
+  if (place.kind === 'memory') return { backend: 'memory', reach: 'process', where: 'memory:', findings: [IN_MEMORY] };
+  const { diagnose } = await loadPackage(place.scheme, place.packageName, 'diagnose');
+  return await diagnose(place.url, options);
 }
 
 /** `rest`: what follows `file:`. Relative forms are no standard URLs, so only the absolute ones can be left to Node. */
@@ -77,13 +99,20 @@ function pathOfFileUrl(rest: string): string {
   }
 }
 
-/** What every package of a backend exports. */
-export interface BackendPackage {
-  openBackend(url: string, options: { readonly access: Access }): Promise<StateBackend>;
+/** What a package of a backend exports. */
+interface BackendPackage {
+  readonly openBackend: (url: string, options: { readonly access: Access }) => Promise<StateBackend>;
+  readonly diagnose: Diagnose;
+  /** Only that of SQLite. */
+  readonly compactSqlite: (url: string) => Promise<Compaction>;
 }
 
-/** Loads the package that serves a scheme. Errors: `LOOPSTATE_BACKEND_MISSING`. */
-export async function loadPackage(scheme: string, packageName: string): Promise<BackendPackage> {
+/** Loads the package that serves a scheme, for one function of it. Errors: `LOOPSTATE_BACKEND_MISSING`. */
+export async function loadPackage<N extends keyof BackendPackage>(
+  scheme: string,
+  packageName: string,
+  name: N,
+): Promise<Pick<BackendPackage, N>> {
   let module: unknown;
   try {
     module = await import(packageName);
@@ -97,12 +126,12 @@ export async function loadPackage(scheme: string, packageName: string): Promise<
       { cause },
     );
   }
-  if (isBackendPackage(module)) return module;
-  throw new LoopStateError('LOOPSTATE_BACKEND_MISSING', `The installed ${packageName} has no openBackend: update it.`);
+  if (hasFunction(module, name)) return module;
+  throw new LoopStateError('LOOPSTATE_BACKEND_MISSING', `The installed ${packageName} has no ${name}: update it.`);
 }
 
-function isBackendPackage(module: unknown): module is BackendPackage {
-  return typeof module === 'object' && module !== null && 'openBackend' in module && typeof module.openBackend === 'function';
+function hasFunction<N extends keyof BackendPackage>(module: unknown, name: N): module is Pick<BackendPackage, N> {
+  return typeof module === 'object' && module !== null && typeof (module as Partial<Record<N, unknown>>)[name] === 'function';
 }
 
 function reasonOf(error: unknown): string {

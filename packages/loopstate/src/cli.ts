@@ -6,6 +6,7 @@ import { isLoopStateError } from '@loopstate/core';
 import { Command, CommanderError } from 'commander';
 import { addCompactCommand } from './cli/compact-command.js';
 import { addCopyCommand } from './cli/copy-command.js';
+import { addDoctorCommand } from './cli/doctor-command.js';
 import { EXIT_CODES, type ExitCode, exitCodeOfError } from './cli/exit-codes.js';
 import { addExportCommand } from './cli/export-command.js';
 import { addImportCommand } from './cli/import-command.js';
@@ -65,6 +66,7 @@ function createProgram(onExit: (code: ExitCode) => void): Command {
   addWatchCommand(program, onExit);
   addMendCommands(program, onExit);
   addCompactCommand(program, onExit);
+  addDoctorCommand(program, onExit);
   addResetCommand(program, onExit);
   addExportCommand(program, onExit);
   addImportCommand(program, onExit);

@@ -1,0 +1,117 @@
+/** What the file system says of the place of a store that is kept in files: asked in one go, judged in `judge-place.ts`. */
+import { constants, type Stats } from 'node:fs';
+import { access, readdir, stat, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/** Linux file systems by their types in `statfs`. */
+const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
+  [0xef53, 'ext4'],
+  [0x58465342, 'xfs'],
+  [0x9123683e, 'btrfs'],
+  [0x2fc12fc1, 'zfs'],
+  [0xf2f52010, 'f2fs'],
+  [0xca451a4e, 'bcachefs'],
+  [0x4d44, 'vfat'],
+  [0x2011bab0, 'exfat'],
+  [0x5346544e, 'ntfs'],
+  [0x7366746e, 'ntfs3'],
+  [0x73717368, 'squashfs'],
+  [0x01021994, 'tmpfs'],
+  [0x858458f6, 'ramfs'],
+  [0x794c7630, 'overlay'],
+  [0x65735546, 'FUSE'],
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xfe534d42, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0x01021997, '9p'],
+  [0x00c36400, 'Ceph'],
+]);
+
+/** A file system, as far as it tells. */
+export interface FileSystemFacts {
+  /** `ext4`, or its type as a number, or `unknown`. */
+  readonly name: string;
+  /** What this user may still write, in bytes. */
+  readonly freeBytes: number;
+  /** How many files may still be made; undefined where there is no such number. */
+  readonly freeFiles?: number;
+}
+
+/** See the file's comment. */
+export interface PlaceFacts {
+  /** The real path of the state file or database. */
+  readonly path: string;
+  readonly directory: string;
+  /** The directory, or the nearest one above it that exists: what is asked of a directory is asked of this one. */
+  readonly nearestDirectory: string;
+  /** Whether this process may make files there. */
+  readonly isWritable: boolean;
+  readonly kind: 'absent' | 'file' | 'directory' | 'other';
+  /** Whether it is a file that this process may read. */
+  readonly isReadable: boolean;
+  /** Its permission bits. */
+  readonly mode: number;
+  /** Undefined where it can't be asked. */
+  readonly fileSystem?: FileSystemFacts;
+  /** The names in the directory. */
+  readonly names: readonly string[];
+}
+
+/** Asks. Errors: any system error by which the place can't even be looked at, such as a path that leads through a file. */
+export async function learnPlace(path: string): Promise<PlaceFacts> {
+  const directory = dirname(path);
+  const nearest = await nearestDirectory(directory);
+  const stats = await orUndefined(stat(path), 'ENOENT');
+  const names = nearest === directory ? await orUndefined(readdir(directory), 'EACCES', 'EPERM') : [];
+  const fileSystem = await learnFileSystem(nearest);
+  return {
+    path,
+    directory,
+    nearestDirectory: nearest,
+    isWritable: await isAllowed(nearest, constants.W_OK | constants.X_OK),
+    kind: kindOf(stats),
+    isReadable: stats?.isFile() === true && (await isAllowed(path, constants.R_OK)),
+    mode: (stats?.mode ?? 0) & 0o777,
+    ...(fileSystem === undefined ? {} : { fileSystem }),
+    names: names ?? [],
+  };
+}
+
+function kindOf(stats: Stats | undefined): PlaceFacts['kind'] {
+  if (stats === undefined) return 'absent';
+  if (stats.isFile()) return 'file';
+  return stats.isDirectory() ? 'directory' : 'other';
+}
+
+async function learnFileSystem(directory: string): Promise<FileSystemFacts | undefined> {
+  const told = await orUndefined(statfs(directory), 'EACCES', 'EPERM', 'ENOSYS', 'ENOTSUP');
+  // Those that the kernel makes up, such as /proc, have no blocks.
+  if (told === undefined || told.blocks === 0) return undefined;
+  const name = process.platform === 'linux' ? (FILE_SYSTEMS.get(told.type) ?? `0x${told.type.toString(16)}`) : 'unknown';
+  // Some file systems make room for files as they come, and say 0 of 0.
+  return { name, freeBytes: told.bavail * told.bsize, ...(told.files > 0 ? { freeFiles: told.ffree } : {}) };
+}
+
+async function nearestDirectory(directory: string): Promise<string> {
+  const parent = dirname(directory);
+  if (parent === directory || (await orUndefined(stat(directory), 'ENOENT')) !== undefined) return directory;
+  return await nearestDirectory(parent);
+}
+
+async function isAllowed(path: string, mode: number): Promise<boolean> {
+  return await access(path, mode).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** What is asked for; undefined after one of the errors that are an answer as well. */
+async function orUndefined<T>(asked: Promise<T>, ...codes: readonly string[]): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && codes.includes(String(error.code))) return undefined;
+    throw error;
+  }
+}
