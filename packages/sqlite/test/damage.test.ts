@@ -235,6 +235,19 @@ describe('sqlite: damage', () => {
       await expectGoesOn(reopened, left, before);
     }));
 
+  it('a write-ahead log that a process left when it died is taken in, and is nothing to report', () =>
+    withDirectory(async (directory) => {
+      const [path, left] = [join(directory, 'state.db'), join(directory, 'left.db')];
+      const store = await openSqliteBackend(path);
+      const before = await put(store, { one: 1, two: 2 });
+      for (const suffix of ['', '-wal', '-shm']) fs.copyFileSync(`${path}${suffix}`, `${left}${suffix}`);
+      await store.close();
+      const reopened = await openSqliteBackend(left);
+      expect(findingsOf(reopened)).to.deep.equal([]);
+      expect([...(await recordsOf(reopened)).keys()]).to.deep.equal(['one', 'two']);
+      await expectGoesOn(reopened, left, before);
+    }));
+
   it('a database that is gone while its log still stands does not take the log for its own', () =>
     withDirectory(async (directory) => {
       const [path, left] = [join(directory, 'state.db'), join(directory, 'left.db')];
