@@ -50,6 +50,11 @@ export class StoreNames {
     return `${this.database}.damaged-${new Date(time).toISOString().replace(/[-:]/g, '')}${suffix}`;
   }
 
+  /** Which of `names`, all in our directory, were put aside by a repair of this store. */
+  asidesAmong(names: readonly string[]): string[] {
+    return names.filter((name) => name.startsWith(`${this.#base}.damaged-`));
+  }
+
   /** Which of `names`, all in our directory, are temporaries of this store. */
   temporariesAmong(names: readonly string[]): string[] {
     return names.filter((name) => name.startsWith(this.#base) && TEMPORARY.test(name.slice(this.#base.length)));

@@ -65,15 +65,26 @@ export async function assertUsable(
     throw badOption(`${names.database} is ${what}: name a file, such as ${join(names.database, 'state.db')}.`);
   }
   const directory = await existingDirectory(names.directory);
-  const type = await fileSystemType(directory);
-  const network = NETWORK_FILE_SYSTEMS.get(type);
+  const { network, survivesPowerLoss } = judgeFileSystem(await fileSystemType(directory));
   if (network !== undefined) {
     throw badOption(
       `${names.database} is on a network file system (${network}), where SQLite can lose data: name a file on a local disk, or use redis:.`,
     );
   }
   if (access === 'write') await assertWritable(directory, stats === undefined ? undefined : names.database);
-  return { survivesPowerLoss: !FORGETFUL_FILE_SYSTEMS.has(type) };
+  return { survivesPowerLoss };
+}
+
+/** What a file system does to a database. */
+export interface FileSystemVerdict {
+  /** The name of the network file system that it is; no database may be there. */
+  readonly network: string | undefined;
+  readonly survivesPowerLoss: boolean;
+}
+
+/** Judges a file system by its type. */
+export function judgeFileSystem(type: number): FileSystemVerdict {
+  return { network: NETWORK_FILE_SYSTEMS.get(type), survivesPowerLoss: !FORGETFUL_FILE_SYSTEMS.has(type) };
 }
 
 /** Makes a directory and its missing parents, durably. */
