@@ -21,7 +21,7 @@ export async function findMaster(sentinels: Sentinels, timeoutMs: number): Promi
   let cause: unknown;
   for (const node of sentinels.nodes) {
     try {
-      const found = await ask(node, sentinels, eachMs);
+      const found = await askSentinel(node, sentinels, eachMs);
       if (found !== undefined) return found;
       cause = new Error(`a Sentinel knows no master ${JSON.stringify(sentinels.masterName)}`);
     } catch (error) {
@@ -46,7 +46,8 @@ export async function connectMaster(sentinels: Sentinels, settings: ConnectionSe
   }
 }
 
-async function ask(node: Address, { masterName, settings }: Sentinels, timeoutMs: number): Promise<Address | undefined> {
+/** What one Sentinel answers; `undefined`: it knows no such master. Errors: those of the driver. */
+export async function askSentinel(node: Address, { masterName, settings }: Sentinels, timeoutMs: number): Promise<Address | undefined> {
   const connection = await connectServer(node, settings, timeoutMs);
   try {
     const reply = await withDeadline(connection.send(['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName]), timeoutMs);

@@ -22,7 +22,7 @@ import type { Connection } from './connection.js';
 import type { Link } from './link.js';
 import { openRecord, sealValue } from './record-text.js';
 import { CHANGES, COMMIT, OPEN, READ, type Script } from './scripts.js';
-import { damaged, isUnknownScript, unavailable, WentBackwardsError } from './trouble.js';
+import { DamagedJobError, isUnknownScript, unavailable, WentBackwardsError } from './trouble.js';
 
 /** The format of what stands in Redis. */
 const FORMAT = 1;
@@ -92,7 +92,7 @@ export class JobStore {
     const [status, ...rest] = textsOf(reply);
     if (status === 'MISSING') throw new AbsentError(`${where} does not exist yet: a run makes it.`);
     if (status === 'NEWER') throw newerFormat(where, rest[0] ?? '');
-    if (status === 'DAMAGED') throw this.#told(damaged(where, ''));
+    if (status === 'DAMAGED') throw this.#told(new DamagedJobError(where, ''));
     const [identity, revision] = rest;
     if (status !== 'OK' || identity === undefined) throw unreadable(where);
     this.#witness = { identity, revision: Number(revision) };
@@ -193,7 +193,7 @@ export class JobStore {
     if (!Array.isArray(reply)) throw new Error('an answer that cannot be read');
     const [status, one, two] = reply as unknown[];
     if (status === 'BACKWARDS') throw this.#told(this.#backwards(witness, { identity: String(one), revision: Number(two) }));
-    if (status === 'DAMAGED') throw this.#told(damaged(this.#options.where, String(one)));
+    if (status === 'DAMAGED') throw this.#told(new DamagedJobError(this.#options.where, String(one)));
     if (status === 'FORGOTTEN') throw new HistoryGoneError(Number(one));
     if (status !== 'OK' || typeof one !== 'string' || typeof two !== 'string') throw new Error('an answer that cannot be read');
     // Two calls may cross: the later turn is the one that stands.
@@ -222,7 +222,7 @@ export class JobStore {
   #open(key: string, stored: string): StateRecord | undefined {
     if (stored === '') return undefined;
     const record = openRecord(key, stored);
-    if (record === undefined) throw this.#told(damaged(this.#options.where, key));
+    if (record === undefined) throw this.#told(new DamagedJobError(this.#options.where, key));
     return record;
   }
 

@@ -83,7 +83,8 @@ async function openHandle(link: Link, target: Target, options: OpenOptions, endM
   return handle;
 }
 
-function connectOf({ endpoint, job }: Target): Connect {
+/** How the server of a target is connected to. */
+export function connectOf({ endpoint, job }: Target): Connect {
   const [firstKey] = keysOf(job);
   switch (endpoint.kind) {
     case 'server':

@@ -7,7 +7,7 @@ import type { Link } from './link.js';
 import { unavailable, unfit } from './trouble.js';
 
 /** `ZMSCORE`, by which a read compares a record with its revision in one step, came with 6.2. */
-const VERSION_LEAST = [6, 2] as const;
+export const VERSION_LEAST = [6, 2] as const;
 
 /** What a server says of itself; `undefined` where it doesn't tell. */
 export interface ServerFacts {
@@ -48,7 +48,7 @@ export async function learnFacts(link: Link, timeoutMs: number): Promise<ServerF
         configured('appendfsync'),
         configured('no-appendfsync-on-rewrite'),
       ]);
-      const told = (name: string): string | undefined => new RegExp(`^${name}:(?<value>[^\\r\\n]*)`, 'm').exec(String(info))?.groups?.value;
+      const told = (name: string): string | undefined => lineOfInfo(info, name);
       const isAppendOnly = told('aof_enabled');
       return {
         version: told('redis_version'),
@@ -61,6 +61,11 @@ export async function learnFacts(link: Link, timeoutMs: number): Promise<ServerF
     },
     { isWrite: false, timeoutMs },
   );
+}
+
+/** What a line of the answer to INFO says. */
+export function lineOfInfo(info: unknown, name: string): string | undefined {
+  return new RegExp(`^${name}:(?<value>[^\\r\\n]*)`, 'm').exec(String(info))?.groups?.value;
 }
 
 /** Errors: `LOOPSTATE_UNAVAILABLE`, with the remedy; it is retryable only where the server may become fit by itself. */
@@ -120,7 +125,8 @@ function judgePersistence(facts: ServerFacts, report: Report): BackendTraits['su
   return facts.appendFsync === 'always' && facts.isFsyncSkippedOnRewrite === false ? 'power-loss' : 'process-crash';
 }
 
-function isTooOld(version: string | undefined): boolean {
+/** True for a version that is known to lack something that is needed. */
+export function isTooOld(version: string | undefined): boolean {
   if (version === undefined) return false;
   const [major = 0, minor = 0] = version.split('.').map(Number);
   return major < VERSION_LEAST[0] || (major === VERSION_LEAST[0] && minor < VERSION_LEAST[1]);

@@ -216,7 +216,8 @@ function decode(text: string): string {
   }
 }
 
-function showAddress({ host, port }: Address): string {
+/** `host:port`. */
+export function showAddress({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 

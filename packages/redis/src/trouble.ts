@@ -93,10 +93,22 @@ export function unfit(message: string): LoopStateError {
 }
 
 /** What stands in the keys of the job is not what was written there. */
-export function damaged(where: string, key: string): LoopStateError {
-  const what = key === '' ? 'the records do not fit together' : `the record ${JSON.stringify(key)} is not what was written`;
-  const remedy = 'It is left as it is: restore the job from a backup or a replica, or reset it.';
-  return new LoopStateError('LOOPSTATE_FOREIGN', `${where} is damaged: ${what}. ${remedy}`);
+export class DamagedJobError extends LoopStateError {
+  /** The record that is not what was written; empty: the records do not fit together. */
+  readonly key: string;
+
+  constructor(where: string, key: string) {
+    const what = key === '' ? 'the records do not fit together' : `the record ${JSON.stringify(key)} is not what was written`;
+    const remedy = 'It is left as it is: restore the job from a backup or a replica, or reset it.';
+    super('LOOPSTATE_FOREIGN', `${where} is damaged: ${what}. ${remedy}`);
+    this.key = key;
+  }
+}
+
+/** The word with which the server refused what led to `error`, as far as that is one of those known here. */
+export function refusalOf({ cause }: LoopStateError): string | undefined {
+  const word = cause instanceof Error ? /^(?<word>[A-Z]+)\b/.exec(cause.message)?.groups?.word : undefined;
+  return word !== undefined && Object.hasOwn(REFUSALS, word) ? word : undefined;
 }
 
 /** True when the server does not know a script that it was asked to run. */

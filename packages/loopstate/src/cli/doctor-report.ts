@@ -32,22 +32,24 @@ export function withoutThose(findings: readonly DiagnosisFinding[], others: read
 
 /** The worst first: whoever is in a hurry reads no further. */
 export function doctorText({ state, diagnosis, repair, colors }: DoctorReport): string {
-  const { backend, findings } = diagnosis;
+  const { backend, where, findings } = diagnosis;
   const byGravity = [...SEVERITIES].reverse().flatMap((severity) => findings.filter((finding) => finding.severity === severity));
   const lines = [
-    `${colors.bold(visible(state))} (${backend})`,
+    `${colors.bold(visible(state))} (${backend}), at ${visible(where)}`,
     '',
     ...(repair === undefined ? [] : [...repairLines(repair), '']),
-    ...byGravity.flatMap((finding) => findingLines(finding, colors)),
+    ...byGravity.flatMap((finding) => findingLines(finding, diagnosis, colors)),
     '',
     verdict(findings),
   ];
   return `${lines.join('\n')}\n`;
 }
 
-function findingLines({ id, severity, where, found, remedy }: DiagnosisFinding, colors: DoctorReport['colors']): string[] {
+function findingLines(finding: DiagnosisFinding, diagnosis: Diagnosis, colors: DoctorReport['colors']): string[] {
+  const { id, severity, where, found, remedy } = finding;
   const paint = { ok: colors.green, info: colors.cyan, warning: colors.yellow, problem: colors.red }[severity];
-  const place = found.includes(where) ? '' : ` (${visible(where)})`;
+  const isSaid = where === diagnosis.where || found.includes(where);
+  const place = isSaid ? '' : ` (${visible(where)})`;
   const first = `${paint(severity.padEnd(WIDTH))}  ${colors.bold(id)}${place}: ${visible(found)}`;
   return remedy === undefined ? [first] : [first, `${' '.repeat(WIDTH)}  -> ${visible(remedy)}`];
 }
