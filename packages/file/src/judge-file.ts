@@ -83,7 +83,7 @@ function judgeContent(content: FileContent, path: string): DiagnosisFinding[] {
   const { records, findings } = content;
   const isAll = findings.every(({ severity }) => severity !== 'loss');
   const found = isAll ? `It holds ${records} records.` : `${records} records of it can be read.`;
-  return [...findings.map(judgeDamage), { id: 'records', severity: isAll ? 'ok' : 'info', where: path, found }];
+  return [...findings.map(judgeDamage), { id: 'records', severity: 'ok', where: path, found }];
 }
 
 function judgeRefusal({ code, message }: LoopStateError, path: string): DiagnosisFinding {
@@ -136,7 +136,7 @@ function always(found: string, remedy: string): Telling {
 const TOLD: Readonly<Record<Exclude<FindingCode, 'compaction-failed'>, Telling>> = {
   'torn-tail': always('ends in a write that was cut short and never acknowledged.', 'Nothing: the next start drops it.'),
   'journal-damaged': {
-    found: 'is damaged, and nothing is lost: other files hold the same.',
+    found: 'is damaged or misplaced, and nothing is lost: other files hold the same.',
     lossFound: 'is damaged, and what stood in its damaged lines is lost.',
     remedy: REPAIR,
   },

@@ -98,7 +98,11 @@ function judgeContent(facts: SqliteFacts): DiagnosisFinding[] {
   }
   if ('refusal' in content.outcome) return [judgeRefusal(content.outcome.refusal, content, path)];
   const { repairs } = content.outcome;
-  return [...repairs.map((repair) => judgeRepair(repair, facts)), ...judgeCopy(facts, content, repairs), ...judgeJob(facts, content)];
+  return [
+    ...repairs.map((repair) => judgeRepair(repair, facts)),
+    ...judgeCopy(facts, content, repairs),
+    ...judgeJob(facts, content, repairs),
+  ];
 }
 
 function judgeRefusal({ code, message }: LoopStateError, { database }: Examined, path: string): DiagnosisFinding {
@@ -161,8 +165,10 @@ function judgeRepair({ code, severity }: RecoveryFinding, { place, copiedAt }: S
 
 function judgeCopy({ place }: SqliteFacts, { database, copy }: Examined, repairs: readonly RecoveryFinding[]): DiagnosisFinding[] {
   const where = `${place.path}.backup`;
-  if (database.kind !== 'sound') return [];
+  // A database that is put together again gets a new copy with that.
+  if (database.kind !== 'sound' || repairs.some(({ code }) => code.startsWith('database-'))) return [];
   if (copy.kind === 'absent') {
+    if (database.revision === 0) return []; // Nothing was committed yet.
     const found = `There is no copy of ${place.path}.`;
     // One that was never closed has none yet; closing always makes one.
     const severity = database.isOpen ? 'info' : 'warning';
@@ -175,11 +181,11 @@ function judgeCopy({ place }: SqliteFacts, { database, copy }: Examined, repairs
   return [{ id: 'backup-damaged', severity: 'warning', where, found: `${where} is damaged.`, remedy }];
 }
 
-function judgeJob({ job, place }: SqliteFacts, { jobs, records }: Examined): DiagnosisFinding[] {
+function judgeJob({ job, place }: SqliteFacts, { jobs, records }: Examined, repairs: readonly RecoveryFinding[]): DiagnosisFinding[] {
   const where = place.path;
   if (jobs.includes(job))
     return [{ id: 'records', severity: 'ok', where, found: `The job ${JSON.stringify(job)} has ${records} records.` }];
-  if (jobs.length === 0) return [noState(where)];
+  if (jobs.length === 0) return repairs.length === 0 ? [noState(where)] : [];
   const others = jobs.slice(0, JOBS_SHOWN).map((other) => JSON.stringify(other));
   const found = `${where} has no job ${JSON.stringify(job)}; it has ${others.join(', ')}${jobs.length > JOBS_SHOWN ? ' and more' : ''}.`;
   return [{ id: 'no-such-job', severity: 'info', where, found, remedy: 'If there should be one, look for a misspelt name.' }];
