@@ -1,5 +1,5 @@
 /**
- * Ends some items, begins one more, says so, and waits to be stopped or killed. Arguments: the URL or path of the state, how many items to
+ * Ends some items, unless they have an outcome, begins one more, says so, and waits to be stopped or killed. Arguments: the URL or path of the state, how many items to
  * end, and the lease in ms.
  */
 import { argv } from 'node:process';
@@ -9,8 +9,7 @@ const [target = '', count = '0', leaseMs = '30000'] = argv.slice(2);
 
 const state = await LoopState.open(target, { leaseMs: Number(leaseMs) });
 for (let n = 0; n < Number(count); n++) {
-  await state.begin(`item-${n}`);
-  await state.end(`item-${n}`, { status: 'success' });
+  if (await state.begin(`item-${n}`)) await state.end(`item-${n}`, { status: 'success' });
 }
 await state.begin('held');
 console.log('ready');

@@ -27,6 +27,8 @@ export interface DoctorJson extends Diagnosis {
 export async function doctor(target: string, ...args: readonly string[]): Promise<DoctorJson> {
   const { code, stdout, stderr } = await runCli(['doctor', '--state', target, '--json', ...args], { cwd: tmpdir() });
   expect(stderr, 'standard error').to.equal('');
+  const password = /\/\/[^/]*:([^/]*)@/.exec(target)?.[1];
+  if (password !== undefined) expect(stdout).to.not.include(password);
   const report = JSON.parse(stdout) as DoctorJson;
   expect(code).to.equal(report.exitCode);
   for (const finding of report.findings) expectWhole(finding);

@@ -17,8 +17,8 @@ export interface Lock {
   acquire(names: StoreNames): Promise<HeldLock>;
 }
 
-/** One who only looks, as {@link lookAtLock} does, has given the lock back after this. */
-const LOOKED_AT_MS = 30;
+/** One who only looks, as {@link lookAtLock} does, has the lock for an instant: it is asked for more than once. */
+const TRIES = { count: 3, pauseMs: 10 } as const;
 
 /** The lock of the operating system. It keeps out other processes and other worker threads of this one. */
 export const kernelLock: Lock = {
@@ -27,9 +27,9 @@ export const kernelLock: Lock = {
     // The descriptor is raw, and is not inherited by child processes: nothing but this process holds the lock.
     const descriptor = fs.openSync(names.lock, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
     try {
-      if (!tryLock(descriptor)) {
-        await sleep(LOOKED_AT_MS);
-        if (!tryLock(descriptor)) throw lockedError(names, readHolder(names.holder));
+      for (let tries = 1; !tryLock(descriptor); tries++) {
+        if (tries === TRIES.count) throw lockedError(names, readHolder(names.holder));
+        await sleep(TRIES.pauseMs);
       }
       writeHolder(names.holder);
     } catch (error) {

@@ -1,5 +1,6 @@
 /** Looks at a job in Redis and at its server, and changes nothing; what is found is judged in `judge-redis.ts`. */
 import { type DiagnoseOptions, type Diagnosis, isLoopStateError, type LoopStateError, type StateRecord } from '@loopstate/core';
+import { Deadlines } from './deadline.js';
 import { askSentinel } from './find-master.js';
 import { JobStore } from './job-store.js';
 import { judgeRedis, type RedisFacts, type SentinelAnswers, type ServerCondition } from './judge-redis.js';
@@ -7,6 +8,7 @@ import { Link } from './link.js';
 import { connectOf } from './open-redis-backend.js';
 import { isTooOld, learnFacts, lineOfInfo } from './preflight.js';
 import { type RedisOptions, readTarget, showAddress, type Target } from './target.js';
+import { plainCause } from './trouble.js';
 
 /** Looks at what a `redis:` URL means; see {@link diagnoseRedis}. */
 export async function diagnose(url: string, options: DiagnoseOptions = {}): Promise<Diagnosis> {
@@ -51,8 +53,12 @@ async function gather(link: Link, target: Target, onRecord: (record: StateRecord
 async function askSentinels({ endpoint, connectTimeoutMs }: Target): Promise<SentinelAnswers | undefined> {
   if (endpoint.kind !== 'sentinel') return undefined;
   const { nodes, masterName, sentinelSettings: settings } = endpoint;
+  // By deadlines that keep the process alive, as those of a link do.
+  const deadlines = new Deadlines();
+  const silent = { onLate: () => new Error('no answer came in time'), onFailure: plainCause };
   const answers = nodes.map(async (node): Promise<[string, string]> => {
-    const answer = await askSentinel(node, { nodes, masterName, settings }, connectTimeoutMs).then(
+    const asked = askSentinel(node, { nodes, masterName, settings }, connectTimeoutMs);
+    const answer = await deadlines.keep(asked, performance.now() + connectTimeoutMs, silent).then(
       (master) => (master === undefined ? 'unknown' : showAddress(master)),
       () => 'silent',
     );
