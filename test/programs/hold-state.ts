@@ -2,7 +2,7 @@
  * Ends some items, unless they have an outcome, begins one more, says so, and waits to be stopped or killed. Arguments: the URL or path of the state, how many items to
  * end, and the lease in ms.
  */
-import { argv } from 'node:process';
+import process, { argv } from 'node:process';
 import { LoopState } from 'loopstate';
 
 const [target = '', count = '0', leaseMs = '30000'] = argv.slice(2);
@@ -13,4 +13,5 @@ for (let n = 0; n < Number(count); n++) {
 }
 await state.begin('held');
 console.log('ready');
-setInterval(() => undefined, 1_000);
+// Whoever started it may have been killed.
+process.stdin.resume().once('end', () => process.exit(1));

@@ -69,7 +69,7 @@ export interface Holder {
 /** Starts a process that ends `count` items of a state and holds another. */
 export async function startHolder(target: string, { count = 3, leaseMs = 30_000 } = {}): Promise<Holder> {
   const child = await spawnCompiled('test/programs/hold-state.ts', [target, `${count}`, `${leaseMs}`], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
   const exited = once(child, 'exit');
   await Promise.race([
