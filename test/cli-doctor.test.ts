@@ -368,6 +368,14 @@ describe('loopstate doctor', function () {
     expect(readdirSync(directory())).to.deep.equal([]);
   });
 
+  it('makes no state where there is none to repair', async () => {
+    const path = join(directory(), 'state.json');
+    writeFileSync(`${path}.0123456789abcdef.tmp`, 'x');
+    const before = treeOf(directory());
+    expect(idsOf((await doctor(path, '--repair')).findings)).to.deep.equal(['no-state', 'temporaries-left']);
+    expect(treeOf(directory())).to.deep.equal(before);
+  });
+
   it('documents its exit codes, and refuses what it does not know (2)', async () => {
     const { code, stdout } = await cli('--help');
     expect(code).to.equal(0);

@@ -27,6 +27,8 @@ export interface Repair {
   readonly recovery: readonly RecoveryFinding[];
   /** Runs whose process was gone, with how many items came back. */
   readonly tookOver: readonly { readonly runId: string; readonly items: number }[];
+  /** Why nothing was done. */
+  readonly skipped?: 'nothing-to-repair' | 'no-state';
   /** Why it could not be opened. */
   readonly error?: { readonly code: string; readonly message: string };
 }
@@ -79,7 +81,9 @@ async function doctor({ state: target, repair: mustRepair, json }: DoctorOptions
 async function repairState(target: string, first: Diagnosis): Promise<{ readonly done: Repair; readonly after: Diagnosis }> {
   const { findings: before } = first;
   const done = { before, better: [], recovery: [], tookOver: [] };
-  if (!before.some(({ isRepairable }) => isRepairable === true)) return { done, after: first };
+  if (!before.some(({ isRepairable }) => isRepairable === true)) return { done: { ...done, skipped: 'nothing-to-repair' }, after: first };
+  // Opening would make one.
+  if (before.some(({ id }) => id === 'no-state' || id === 'no-such-job')) return { done: { ...done, skipped: 'no-state' }, after: first };
   const tried = await openAndTakeOver(target);
   const after = await diagnose(target);
   return { done: { ...done, ...tried, better: withoutThose(before, after.findings) }, after };

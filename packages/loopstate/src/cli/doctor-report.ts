@@ -54,9 +54,12 @@ function findingLines(finding: DiagnosisFinding, diagnosis: Diagnosis, colors: D
   return remedy === undefined ? [first] : [first, `${' '.repeat(WIDTH)}  -> ${visible(remedy)}`];
 }
 
-function repairLines({ better, recovery, tookOver, error, before }: Repair): string[] {
+function repairLines({ better, recovery, tookOver, error, skipped }: Repair): string[] {
   if (error !== undefined) return [`The repair failed: ${visible(error.message)}`];
-  if (!before.some(({ isRepairable }) => isRepairable === true)) return ['There was nothing to repair, and nothing was changed.'];
+  if (skipped !== undefined) {
+    const what = skipped === 'no-state' ? 'There is no state that could be repaired' : 'There was nothing to repair';
+    return [`${what}, and nothing was changed.`];
+  }
   return [
     ...recovery.map(findingLine),
     ...tookOver.map(({ runId, items }) => visible(`took over from run ${runId}: ${items} ${items === 1 ? 'item' : 'items'} came back`)),
