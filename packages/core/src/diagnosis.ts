@@ -1,8 +1,8 @@
 /**
  * What a place and the loop in it are like, found out without changing anything: for an operator in a hurry, and for programs that watch.
  *
- * The package of a backend exports `diagnose(url, options)`, of the type {@link Diagnose}, and its file package `diagnoseFile`. A place that
- * can't be reached, read or used is no error there but a finding. What the records mean for a loop is judged above, by `judgeLoop`.
+ * The package of a backend exports `diagnose(url, options)`, of the type {@link Diagnose}; that of files, which have no URL, `diagnoseFile`.
+ * A place that can't be reached, read or used is no error there but a finding. What the records mean for a loop is judged by `judgeLoop`.
  */
 import type { BackendTraits, StateRecord } from './backend.js';
 

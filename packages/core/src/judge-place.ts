@@ -182,7 +182,14 @@ function judgeLeftovers({ place, temporaries, putAside }: PlaceUse): Finding[] {
   const where = place.directory;
   if (temporaries.length > 0) {
     const found = `A process that died left ${filesText(temporaries)}.`;
-    findings.push({ id: 'temporaries-left', severity: 'info', where, found, remedy: 'The next start removes it.', isRepairable: true });
+    findings.push({
+      id: 'temporaries-left',
+      severity: 'info',
+      where,
+      found,
+      remedy: 'The next start removes what was left.',
+      isRepairable: true,
+    });
   }
   if (putAside.length > 0) {
     const found = `Earlier repairs put aside ${filesText(putAside)}.`;

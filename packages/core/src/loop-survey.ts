@@ -1,7 +1,8 @@
 /**
  * What the records of a loop amount to for an operator: a fold over them that keeps no item that is done, and the judgement of it.
  *
- * **Invariants:** an item that comes again, because it changed while all were read, counts once among the claims and the quarantined.
+ * **Invariants:** an item that comes again, because it changed while all were read, counts once among those that are listed by their ids;
+ * it may count twice among the others.
  */
 import type { BackendTraits, Json, StateRecord } from './backend.js';
 import type { DiagnosisFinding } from './diagnosis.js';
