@@ -65,7 +65,7 @@ export function unusablePlace(where: string, reason: string): DiagnosisFinding {
     id: 'place-unusable',
     severity: 'problem',
     where,
-    found: reason,
+    found: sentence(reason),
     remedy: 'Put that right, or name another place.',
   };
   return finding;
@@ -81,6 +81,11 @@ export function noState(where: string): DiagnosisFinding {
     remedy: 'If there should be one, look for a misspelt path or a volume that is not mounted.',
   };
   return finding;
+}
+
+/** The message of an error, which may come from the system, as a sentence. */
+export function sentence(message: string): string {
+  return message.endsWith('.') ? message : `${message}.`;
 }
 
 /** `12 kB`, `3.4 GB`. */

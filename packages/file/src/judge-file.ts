@@ -7,6 +7,7 @@ import {
   noState,
   type PlaceUse,
   type RecoveryFinding,
+  sentence,
 } from '@loopstate/core';
 import type { FindingCode } from './findings.js';
 import type { LockFacts } from './lock.js';
@@ -99,7 +100,7 @@ function judgeRefusal({ code, message }: LoopStateError, path: string): Diagnosi
         remedy: 'Update loopstate.',
       };
     default:
-      return { id: 'not-readable', ...problem, found: message, remedy: 'Put that right, or name another file.' };
+      return { id: 'not-readable', ...problem, found: sentence(message), remedy: 'Put that right, or name another file.' };
   }
 }
 

@@ -21,7 +21,9 @@ for (let at = 0; at < paths.length; at += 2) {
   try {
     fs.copyFileSync(paths[at], paths[at + 1], fs.constants.COPYFILE_FICLONE);
   } catch (error) {
-    if (error.code !== 'ENOENT') throw error;
+    if (error.code === 'ENOENT') continue;
+    process.stdout.write(error.code);
+    process.exit(1);
   }
 }`;
 
@@ -29,7 +31,7 @@ for (let at = 0; at < paths.length; at += 2) {
  * Runs `run` with the names of copies that are of one moment, and removes them after. `undefined`: processes that have the store open change
  * it all the time.
  *
- * Errors: those of `run`, any system error, and that of a process that could not copy.
+ * Errors: those of `run`, and any system error.
  */
 export async function withCopies<T>(names: StoreNames, run: (copies: StoreNames) => Promise<T>): Promise<T | undefined> {
   const directory = await fs.mkdtemp(join(tmpdir(), 'loopstate-copies-'));
@@ -50,7 +52,12 @@ export async function withCopies<T>(names: StoreNames, run: (copies: StoreNames)
 
 async function copy(from: StoreNames, to: StoreNames): Promise<void> {
   const pairs = [from.database, to.database, from.log, to.log, from.backup, to.backup];
-  await promisify(execFile)(process.execPath, ['-e', COPY_SCRIPT, '--', ...pairs], { env: { ...process.env, NODE_OPTIONS: '' } });
+  try {
+    await promisify(execFile)(process.execPath, ['-e', COPY_SCRIPT, '--', ...pairs], { env: { ...process.env, NODE_OPTIONS: '' } });
+  } catch (cause) {
+    const code = cause instanceof Error && 'stdout' in cause ? String(cause.stdout) : '';
+    throw Object.assign(new Error(`it could not be copied to ${to.directory} ${code}`.trimEnd(), { cause }), { code });
+  }
 }
 
 /** What tells one state of the files from another. */

@@ -7,6 +7,7 @@ import {
   noState,
   type PlaceUse,
   type RecoveryFinding,
+  sentence,
 } from '@loopstate/core';
 import type { FindingCode } from './findings.js';
 import type { Inspection } from './inspection.js';
@@ -94,7 +95,7 @@ function judgeContent(facts: SqliteFacts): DiagnosisFinding[] {
   if (content === 'absent') return [noState(path)];
   if ('reason' in content) {
     const remedy = 'Free some space for temporary files, or set TMPDIR to a directory that has some.';
-    return [{ id: 'not-examined', severity: 'warning', where: path, found: content.reason, remedy }];
+    return [{ id: 'not-examined', severity: 'warning', where: path, found: sentence(content.reason), remedy }];
   }
   if ('refusal' in content.outcome) return [judgeRefusal(content.outcome.refusal, content, path)];
   const { repairs } = content.outcome;
@@ -126,7 +127,7 @@ function judgeRefusal({ code, message }: LoopStateError, { database }: Examined,
     const found = `${path} is damaged (${database.reason}), nothing of it can be read, and there is no copy.`;
     return { id: 'damaged-beyond-repair', ...problem, found, remedy: 'Put back a backup, or move it away to start from nothing.' };
   }
-  return { id: 'not-readable', ...problem, found: message, remedy: 'Put that right, or name another file.' };
+  return { id: 'not-readable', ...problem, found: sentence(message), remedy: 'Put that right, or name another file.' };
 }
 
 const BACKUP = 'If there is a later backup of the state, put it back before anything else starts.';

@@ -186,6 +186,13 @@ describe('diagnoseSqlite', () => {
         expect(fs.readdirSync(process.env.TMPDIR)).to.deep.equal([]);
         fs.rmSync(process.env.TMPDIR, { recursive: true });
         expect(await diagnosed(path)).to.deep.equal(['warning not-examined']);
+        // A directory in the place of the copy can't be copied.
+        process.env.TMPDIR = directory;
+        fs.rmSync(`${path}.backup`);
+        fs.mkdirSync(`${path}.backup`);
+        const { findings } = await diagnoseSqlite(path);
+        expect(saidOf({ findings })).to.include('warning not-examined');
+        for (const { found } of findings) expect(found).to.match(/^[^\n]+\.$/);
       } finally {
         if (before === undefined) delete process.env.TMPDIR;
         else process.env.TMPDIR = before;
