@@ -17,8 +17,9 @@ import {
 } from '@loopstate/core';
 import { AssertionError } from 'chai';
 import fc from 'fast-check';
-import { expectExact, show } from '../../packages/conformance/src/expectations.js';
+import { expectExact } from '../../packages/conformance/src/expectations.js';
 import { EMPTY_VIEW, followChanges, type View } from '../../packages/conformance/src/follow-changes.js';
+import { show } from '../../packages/conformance/src/show.js';
 import { holdsFor, PROPERTY_TIMEOUT_MS } from '../support/property.js';
 import { forEachBackend, withStore } from './backends.js';
 

@@ -7,11 +7,18 @@ import { hrtime } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RecoveryFinding } from '@loopstate/core';
 import { spawnCompiled } from '../support/compiled.js';
-import type { FleetEvent } from '../support/judge-fleet.js';
 import type { WorkerTask } from './worker.js';
 
 /** A line of a ledger. */
-export interface LedgerEvent extends FleetEvent {
+export interface LedgerEvent {
+  readonly type: string;
+  readonly id?: string;
+  readonly fence?: number;
+  readonly status?: string;
+  /** The code of the error that it tells of. */
+  readonly error?: string;
+  /** On a clock that all workers of the host share. */
+  readonly atNs: string;
   /** Unique to one execution of an item's work; it stands in its outcome. */
   readonly token?: string;
   readonly message?: string;

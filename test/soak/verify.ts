@@ -2,8 +2,8 @@
  * What a round must leave behind, judged from the ledgers of the workers and from what the store holds. Each violation is one sentence that
  * begins with the promise that was broken.
  */
-import { judgeFleet } from '../support/judge-fleet.js';
-import type { LedgerEvent, Worker } from './crew.js';
+import { judgeLoop, type LoopCall, type WorkerHistory } from '@loopstate/conformance';
+import type { Worker } from './crew.js';
 import type { DoneDamage } from './damage.js';
 import type { Content } from './stores.js';
 
@@ -31,7 +31,10 @@ export function acknowledged({ workers, excused }: History): Map<string, string>
 /** What the ledgers and the store violate. `isFinished`: every item of the store must have its outcome. */
 export function violationsOf(history: History, content: Content, { items, isFinished }: { items: number; isFinished: boolean }): string[] {
   const { workers } = history;
-  const violations = [...judgeFleet(workers.map((worker) => judged(worker, history)))];
+  const violations = judgeLoop(
+    workers.map((worker) => callsOf(worker, history)),
+    [],
+  ).map(({ promise, message }) => `${promise}: ${message}`);
   const worked = new Set(
     workers.flatMap(({ events }) => events.flatMap(({ type, id, token }) => (type === 'worked' ? [`${id} ${token}`] : []))),
   );
@@ -82,11 +85,28 @@ export function violationsOfOpening(
   return { violations, lost: lost.map(([id]) => id) };
 }
 
-/** For the judge an error is an outcome, and whoever gave an item back holds it no longer. */
-function judged({ events, killedNs }: Worker, { excused }: History): { events: LedgerEvent[]; killedNs: bigint | undefined } {
-  const kinds: Readonly<Record<string, string>> = { failed: 'completed', 'given-back': 'lost', returned: 'aborted' };
-  const counted = events.filter(({ id, atNs }) => id === undefined || BigInt(atNs) > (excused.get(id) ?? 0n));
-  return { killedNs, events: counted.map((event) => ({ ...event, type: kinds[event.type] ?? event.type })) };
+/** What the judge of loops has to know. The ledger says when a claim was there, and not when it was asked for: at some time before. */
+function callsOf({ events, killedNs }: Worker, { excused }: History): WorkerHistory {
+  const counted = events.filter(({ id, atNs }) => id !== undefined && BigInt(atNs) > (excused.get(id) ?? 0n));
+  const tries = new Map<string, LoopCall & { readonly kind: 'end' }>();
+  const calls: LoopCall[] = [];
+  for (const { type, id = '', fence = 0, atNs } of counted) {
+    const endMs = msOf(atNs);
+    const call = { id, fence, startMs: endMs, endMs };
+    const asked = tries.get(`${id} ${fence}`);
+    if (type === 'began') calls.push({ kind: 'claim', ...call, startMs: 0, run: '' });
+    // A worker that is killed before it is answered may have recorded it at any time after.
+    if (type === 'worked') tries.set(`${id} ${fence}`, { kind: 'end', ...call, endMs: Number.POSITIVE_INFINITY, answer: 'unknown' });
+    if (type === 'completed' || type === 'failed')
+      tries.set(`${id} ${fence}`, { kind: 'end', ...call, startMs: asked?.startMs ?? endMs, answer: 'yes' });
+    if (type === 'lost' || type === 'aborted') calls.push({ kind: 'told', ...call });
+    if (type === 'given-back' || type === 'returned') calls.push({ kind: 'gave-back', ...call });
+  }
+  return { calls: [...calls, ...tries.values()], leaseMs: 0, killedMs: killedNs === undefined ? undefined : msOf(killedNs) };
+}
+
+function msOf(ns: bigint | string): number {
+  return Number(ns) / 1e6;
 }
 
 /** It takes the deaths of three processes that were at work on it. */

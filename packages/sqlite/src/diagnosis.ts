@@ -14,8 +14,9 @@ import {
 } from '@loopstate/core';
 import { type SqlConnection, textOf, withAttached } from './connection.js';
 import { withCopies } from './copies.js';
-import { inspect } from './inspection.js';
+import { inspect, inspectLeft } from './inspection.js';
 import { type Examined, judgeSqlite, type SqliteFacts } from './judge-sqlite.js';
+import { type KeptLog, keepLog } from './kept-log.js';
 import { StoreNames } from './names.js';
 import { type FileSystemType, judgeFileSystem, realFileSystemType, resolveDatabasePath, statIfPresent } from './place.js';
 import { prepare } from './preparation.js';
@@ -95,16 +96,20 @@ async function examine(names: StoreNames, place: PlaceFacts, asked: Asked): Prom
 
 /** The copies are nobody else's: here one can look to the end, and try what the next to open it would do. */
 async function examineCopies(copies: StoreNames, asked: Asked): Promise<Examined> {
-  const hadLog = (await statIfPresent(copies.log)) !== undefined;
+  // Kept first: SQLite takes the log away as soon as it sees the database.
+  const log = await keepLog(copies, Date.now());
   const copy = await inspect(copies.backup);
-  const database = await inspect(copies.database, 'first');
-  const outcome = await tryPreparation(copies, hadLog);
+  const { found: database, release } = await inspectLeft(copies, 'first');
+  await release();
+  const outcome = await tryPreparation(copies, log);
   return { database, copy, outcome, ...(await readJob(copies.database, asked)) };
 }
 
-async function tryPreparation(copies: StoreNames, hadLog: boolean): Promise<Examined['outcome']> {
+async function tryPreparation(copies: StoreNames, log: KeptLog): Promise<Examined['outcome']> {
   try {
-    return { repairs: await prepare(copies, { hadLog, now: Date.now() }) };
+    const { findings, release } = await prepare(copies, log, Date.now());
+    await release();
+    return { repairs: findings };
   } catch (error) {
     if (isLoopStateError(error)) return { refusal: error };
     throw error;

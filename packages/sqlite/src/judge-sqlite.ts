@@ -142,6 +142,8 @@ const TOLD: Readonly<Record<Exclude<FindingCode, 'backup-failed'>, { readonly fo
     found: 'was not closed, and its write-ahead log is gone: unless a reader took it in, the latest commits are missing.',
     remedy: BACKUP,
   },
+  'wal-damaged': { found: 'has a damaged write-ahead log: the commits in it from the first damaged one on are lost.', remedy: BACKUP },
+  'wal-torn': { found: 'has a write-ahead log that ends in a commit cut short, which was never acknowledged.', remedy: REPAIR },
   'backup-damaged': { found: 'is damaged.', remedy: REPAIR },
   'backup-of-other-store': { found: 'belongs to another state.', remedy: REPAIR },
 };
