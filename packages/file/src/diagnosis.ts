@@ -15,7 +15,7 @@ import { FileReader } from './file-reader.js';
 import { type FileContent, type FileFacts, judgeFile } from './judge-file.js';
 import { kernelLock, lookAtLock } from './lock.js';
 import { StoreNames } from './names.js';
-import { recover, type Surroundings } from './opening.js';
+import { logOf, recover, type Surroundings } from './opening.js';
 import type { LogEntry } from './record-log.js';
 import { toRecord } from './store.js';
 import { resolveStatePath } from './store-files.js';
@@ -101,13 +101,19 @@ async function read(names: StoreNames, place: PlaceFacts, { disk, isHeld }: { di
   const isAbsent = place.kind === 'absent' && siblings.length + names.journalsAmong(place.names).length === 0;
   if (isAbsent) return { content: { kind: 'absent' }, entries: [] };
   try {
-    const { entries, findings } = isHeld ? await readBeside(names, surroundings) : (await recover(names, surroundings)).recovered;
+    const { entries, findings } = isHeld ? await readBeside(names, surroundings) : await readAlone(names, surroundings);
     const records = entries.filter(({ text }) => text !== undefined).length;
     return { content: { kind: 'read', records, findings }, entries };
   } catch (error) {
     const refusal = unavailable(error, `${names.state} cannot be read`);
     return { content: refusal.code === 'LOOPSTATE_ABSENT' ? { kind: 'absent' } : { kind: 'refused', error: refusal }, entries: [] };
   }
+}
+
+/** As the next to open it would. */
+async function readAlone(names: StoreNames, surroundings: Surroundings) {
+  const { recovered } = await recover(names, surroundings);
+  return { entries: logOf(recovered).slice(0, Number.POSITIVE_INFINITY), findings: recovered.findings };
 }
 
 /** As one who follows the process that writes. */

@@ -9,7 +9,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { StoreNames } from './names.js';
-import { statIfPresent } from './place.js';
+import { stampsOf } from './place.js';
 
 const ATTEMPTS_MAX = 5;
 const PAUSE_MS = 50;
@@ -58,10 +58,4 @@ async function copy(from: StoreNames, to: StoreNames): Promise<void> {
     const code = cause instanceof Error && 'stdout' in cause ? String(cause.stdout) : '';
     throw Object.assign(new Error(`it could not be copied to ${to.directory} ${code}`.trimEnd(), { cause }), { code });
   }
-}
-
-/** What tells one state of the files from another. */
-async function stampsOf({ database, log, backup }: StoreNames): Promise<string> {
-  const stats = await Promise.all([database, log, backup].map(statIfPresent));
-  return stats.map((each) => (each === undefined ? 'absent' : `${each.ino} ${each.size} ${each.mtimeMs}`)).join();
 }

@@ -39,6 +39,11 @@ export async function putLogBack(names: StoreNames, { copy }: KeptLog): Promise<
 }
 
 /** Drops what was kept only for that. Errors: any system error. */
-export async function dropTornLog({ kind, copy }: KeptLog): Promise<void> {
-  if (kind === 'torn' && copy !== undefined) await fs.rm(copy, { force: true });
+export async function dropTornLog(log: KeptLog): Promise<void> {
+  if (log.kind === 'torn') await dropLog(log);
+}
+
+/** Drops what was kept: it was not the log of what is there now. Errors: any system error. */
+export async function dropLog({ copy }: KeptLog): Promise<void> {
+  if (copy !== undefined) await fs.rm(copy, { force: true });
 }

@@ -5,10 +5,10 @@ import { isBackupBehind, writeBackup } from './backup.js';
 import { inTransaction, openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
 import { updateFileHeader, writeFileHeader, writeJobHeader } from './headers.js';
 import { type HeldInspection, inspect, inspectLeft } from './inspection.js';
-import { type KeptLog, keepLog, putLogBack } from './kept-log.js';
+import { dropLog, type KeptLog, keepLog, putLogBack } from './kept-log.js';
 import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
-import { assertUsable, type FileSystemType, makeDirectories, statIfPresent, syncDirectory } from './place.js';
+import { assertUsable, type FileSystemType, makeDirectories, stampsOf, statIfPresent, syncDirectory } from './place.js';
 import { inspectCopy, prepare, refuse, remedyFor, removeTemporaries } from './preparation.js';
 import { Presence } from './presence.js';
 import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
@@ -51,7 +51,11 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   const findings: RecoveryFinding[] = [];
   const whenAlone = async (): Promise<void> => {
     if (before === undefined) await removeTemporaries(names);
-    const prepared = await prepare(names, before?.log ?? (await keepLog(names, surroundings.now())), surroundings.now());
+    // Another process may have been alone first, and may have died since.
+    const isStale = before !== undefined && before.stamps !== (await stampsOf(names));
+    if (isStale) await dropLog(before.log);
+    const log = before === undefined || isStale ? await keepLog(names, surroundings.now()) : before.log;
+    const prepared = await prepare(names, log, surroundings.now());
     try {
       findings.push(...prepared.findings);
       connection = await openAttached(names.database, 'store');
@@ -95,14 +99,14 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
 }
 
 /** For a place that nobody has had open. Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`, those of SQLite, any system error. */
-async function refuseOrKeepLog(names: StoreNames, now: number): Promise<{ log: KeptLog; release: () => Promise<void> }> {
+async function refuseOrKeepLog(names: StoreNames, now: number): Promise<{ log: KeptLog; stamps: string; release: () => Promise<void> }> {
   const log = await keepLog(names, now);
   const { found: database, release } = await inspectLeft(names, 'first');
   try {
     const { copy } = await inspectCopy(names, database);
     const remedy = remedyFor(names.database, { database, copy, log: log.kind });
     if (remedy.do === 'refuse') throw remedy.error;
-    return { log, release };
+    return { log, stamps: await stampsOf(names), release };
   } catch (error) {
     await release();
     await putLogBack(names, log);

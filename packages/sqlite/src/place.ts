@@ -152,6 +152,12 @@ export async function statIfPresent(path: string): Promise<Awaited<ReturnType<ty
   }
 }
 
+/** What tells one state of the files from another. Errors: any system error. */
+export async function stampsOf({ database, log, backup }: StoreNames): Promise<string> {
+  const stats = await Promise.all([database, log, backup].map(statIfPresent));
+  return stats.map((each) => (each === undefined ? 'absent' : `${each.ino} ${each.size} ${each.mtimeMs}`)).join();
+}
+
 /** Makes the names in a directory durable: those created, renamed and removed so far. */
 export async function syncDirectory(directory: string): Promise<void> {
   if (process.platform === 'win32') return; // NTFS journals its names, and directories cannot be opened.

@@ -3,7 +3,7 @@
  * The logs are those of real databases, copied while they are open, as a SIGKILL would leave them.
  */
 import fs from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { inspectLeft } from '../src/inspection.js';
 import { judgeLog } from '../src/log-inspection.js';
@@ -54,6 +54,25 @@ describe('sqlite: a log that was left behind', () => {
       expect(await put(store, { next: 1 }), 'commit/one-revision').to.be.greaterThan(COMMITS);
       await store.close();
       expect(fs.readdirSync(dirname(path)).filter((name) => /damaged|tmp/.test(name))).to.deep.equal([]);
+    }));
+
+  it('always-starts: it is judged anew when another made the store since, and was killed', () =>
+    withLeftStore({ hasLock: true }, async (left) => {
+      const directory = join(dirname(left), 'new');
+      const { mkdir } = fs.promises;
+      // By then the place was looked at.
+      fs.promises.mkdir = (async (...args: Parameters<typeof mkdir>) => {
+        fs.promises.mkdir = mkdir;
+        fs.mkdirSync(directory);
+        for (const name of fs.readdirSync(dirname(left)).filter((other) => other !== 'new'))
+          fs.copyFileSync(join(dirname(left), name), join(directory, name));
+        return await mkdir(...args);
+      }) as typeof mkdir;
+      const store = await openSqliteBackend(join(directory, basename(left)));
+      expect(fs.promises.mkdir).to.equal(mkdir);
+      expect(findingsOf(store)).to.deep.equal([]);
+      expect(await recordsOf(store)).to.have.property('size', COMMITS);
+      await store.close();
     }));
 
   it('always-starts: it stands while it is judged, so that whoever is killed meanwhile leaves it to the next', () =>
