@@ -101,7 +101,7 @@ describe('loopstate compact', function () {
       expect(await cli('compact', '--state', url)).to.include({ code: 0, stderr: '' });
       expect(await idsOf(url)).to.deep.equal(known);
       prove({
-        test: 'C1 compaction is killed',
+        test: 'C1 killed compactions',
         backend: url.startsWith('sqlite') ? 'sqlite' : 'file',
         counts: { kills, states },
         least: { states: 15 },

@@ -144,7 +144,7 @@ const CASES: Readonly<Record<string, Case>> = {
 
 describe('loopstate doctor on a state in Redis', function () {
   this.timeout(60_000);
-  proveEach({ test: 'doctor', backend: 'redis', least: { cases: 25 } });
+  proveEach({ test: 'D1 findings of doctor', backend: 'redis', least: { cases: 25 } });
   let server: RedisServer;
   let job = '';
   const url = ({ user = '', more = '' } = {}): string => `redis://${user}127.0.0.1:${server.port}?job=${job}${more}`;

@@ -239,7 +239,7 @@ const CASES: Readonly<Record<string, Case>> = {
 
 describe('loopstate doctor on a state in SQLite', function () {
   this.timeout(60_000);
-  proveEach({ test: 'doctor', backend: 'sqlite', least: { cases: 25 } });
+  proveEach({ test: 'D1 findings of doctor', backend: 'sqlite', least: { cases: 25 } });
   const directory = freshDirectories();
   let path = '';
   beforeEach(() => {

@@ -279,7 +279,7 @@ const CASES: Readonly<Record<string, Case>> = {
 
 describe('loopstate doctor on a state file', function () {
   this.timeout(60_000);
-  proveEach({ test: 'doctor', backend: 'file', least: { cases: 30 } });
+  proveEach({ test: 'D1 findings of doctor', backend: 'file', least: { cases: 30 } });
   const directory = freshDirectories();
   let path = '';
   beforeEach(() => {

@@ -76,11 +76,11 @@ describe('seeded defects', function () {
         "if (revision >= 0) throw new Error('It fails.');\n    const cut = new LogCut(",
         'no assertion',
       ],
-      ['a change that no test notices', 'CHUNK_ENTRIES = 1_024;', 'CHUNK_ENTRIES = 1_023;', 'unnoticed'],
+      ['a change that no test notices', 'CHUNK_ENTRIES = 1_000;', 'CHUNK_ENTRIES = 999;', 'unnoticed'],
       ['a defect that no longer applies', 'what is not there', '', 'refused'],
       ['a defect that applies twice', 'this.#index.get(', 'this.#index.set(', 'refused'],
-      ['a defect that is no TypeScript', 'CHUNK_ENTRIES = 1_024;', 'CHUNK_ENTRIES = ;', 'refused'],
-      ['a defect that is none', 'CHUNK_ENTRIES = 1_024;', 'CHUNK_ENTRIES =  1_024;', 'refused'],
+      ['a defect that is no TypeScript', 'CHUNK_ENTRIES = 1_000;', 'CHUNK_ENTRIES = ;', 'refused'],
+      ['a defect that is none', 'CHUNK_ENTRIES = 1_000;', 'CHUNK_ENTRIES =  1_000;', 'refused'],
     ];
     for (const [name, find, replace, outcome] of tries) {
       it(name, async () => {

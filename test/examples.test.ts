@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { PROOFS_VARIABLE } from '@loopstate/conformance';
 import { LAWS } from '@loopstate/core';
 import { expect } from 'chai';
 import ts from 'typescript';
@@ -79,7 +80,7 @@ describe('examples', () => {
     const { root } = await compiledPackages();
     const mocha = [join(root, 'node_modules/mocha/bin/mocha.js'), '--no-package', '--exit', '--timeout', '20000', '--reporter', 'json'];
     const shown = spawn(process.execPath, [...mocha, join(root, 'examples/custom-backend.test.js')], {
-      env: { ...process.env, LOOPSTATE_KILLS: '3', TMPDIR: place },
+      env: { ...process.env, LOOPSTATE_KILLS: '3', TMPDIR: place, [PROOFS_VARIABLE]: '' },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const said = await text(shown.stdout);

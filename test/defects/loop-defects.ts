@@ -110,8 +110,8 @@ export const loopDefects: readonly Defect[] = [
     name: 'takes its own outcome, the replies to which were all lost, for that of another run',
     breaks: 'once-recorded',
     file: 'packages/core/src/claim-book.ts',
-    find: 'const own = now && held.sent.has((now.value as unknown as ItemRecord).by)',
-    replace: 'const own = now && held.sent.size === 0',
+    find: 'const own = now && held.sent.includes((now.value as unknown as ItemRecord).by)',
+    replace: 'const own = now && held.sent.length === 0',
     caughtBy: tests('knows its own outcome'),
   },
   {
@@ -120,7 +120,7 @@ export const loopDefects: readonly Defect[] = [
     file: 'packages/core/src/store-link.ts',
     find: '    this.#cursor = Math.max(this.#cursor, last);\n    return keys;',
     replace: '    this.#cursor = Math.max(this.#cursor, last + 1);\n    return keys;',
-    caughtBy: tests('LoopState (gives|folds)'),
+    caughtBy: tests('sees each change of another run'),
   },
   {
     name: 'counts a crash for a run that is only presumed dead, and takes its items at once',

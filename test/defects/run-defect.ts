@@ -8,6 +8,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, stat
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { PROOFS_VARIABLE } from '@loopstate/conformance';
 import { compiledPackages, loadTranspiler, WORKSPACE } from '../support/compiled.js';
 import type { Defect, TestChoice } from './defect.js';
 
@@ -126,7 +127,7 @@ async function runMocha(root: string, { files, grep }: TestChoice): Promise<Test
     cwd: root,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, TMPDIR: temporary },
+    env: { ...process.env, TMPDIR: temporary, [PROOFS_VARIABLE]: '' },
   });
   running.add(child);
   child.once('exit', () => killGroup(child));

@@ -95,7 +95,7 @@ export const sqliteDefects: readonly Defect[] = [
     name: 'gives revisions again that a lost log may have held',
     breaks: 'commit/one-revision',
     file: 'packages/sqlite/src/restoration.ts',
-    find: "revisionOf(numberOf(row ?? {}, 'last')) + REVISIONS_SKIPPED;",
+    find: "revisionOf(numberOf(row ?? {}, 'last')) + count;",
     replace: "revisionOf(numberOf(row ?? {}, 'last'));",
     caughtBy: tests('write-ahead log that is lost'),
   },

@@ -11,6 +11,7 @@ import { EMPTY_VIEW, followChanges, type View } from './follow-changes.js';
 import type { HistoryEvent } from './history.js';
 import { judgeHistory } from './judge-history.js';
 import { describeSuite, mustCommit, testLaw } from './law-test.js';
+import { prove } from './proofs.js';
 import { announceSeed } from './seed.js';
 
 const HANDLES = 4;
@@ -27,6 +28,7 @@ export function testConcurrency(fixture: BackendFixture): void {
       const stores = await openSeveral(open);
       const events = await contend(stores, random, 'here');
       await expectOutcome(stores[0]!, events, HANDLES);
+      proveRaces(fixture, events);
     });
 
     testLaw(fixture, 'commit/all-or-nothing', 'money moves between accounts and is never half-way', async ({ open }) => {
@@ -108,6 +110,7 @@ export function testConcurrency(fixture: BackendFixture): void {
           const events = await contend(stores, random, 'here');
           for (const { ended } of programs) events.push(...eventsOf(await ended));
           await expectOutcome(stores[0]!, events, HANDLES + PROCESSES);
+          proveRaces(fixture, events);
         } finally {
           for (const program of programs) program.kill();
         }
@@ -145,6 +148,11 @@ async function expectOutcome(store: StateBackend, events: readonly HistoryEvent[
   if (unknown > 0) return;
   expect((counter?.value as { count: number } | undefined)?.count, 'the counter').to.equal(contenders * INCREMENTS);
   expectExact(winners, new Map(CLAIMS.map((key) => [key, 1])), 'the winners of each claim');
+}
+
+function proveRaces({ name }: BackendFixture, events: readonly HistoryEvent[]): void {
+  const commits = events.filter(({ kind }) => kind === 'commit').length;
+  prove({ test: 'S12 races of handles', backend: name, counts: { commits }, least: { commits: HANDLES * INCREMENTS } });
 }
 
 function eventsOf(end: ProgramEnd): HistoryEvent[] {

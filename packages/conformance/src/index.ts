@@ -6,4 +6,4 @@ export { Fleet, type FleetEvent, type FleetLoop, type FleetWorker } from './flee
 export type { HistoryAnswer, HistoryEvent, Violation } from './history.js';
 export { judgeHistory } from './judge-history.js';
 export { type BrokenPromise, judgeLoop, type LoopCall, type OutcomeRead, type WorkerHistory } from './judge-loop.js';
-export { type Counted, type Proof, proofLines, proofs, prove, withoutProofs } from './proofs.js';
+export { type Counted, PROOFS_VARIABLE, type Proof, proofLines, proofs, proofsIn, prove, withoutProofs } from './proofs.js';

@@ -2,6 +2,7 @@
  * What repeated tests went through: how many cases, kills, states or commits. A test that went through fewer than it must has proved
  * nothing, and fails; a run ends with the table of all.
  */
+import { appendFileSync, readFileSync } from 'node:fs';
 import { AssertionError } from 'chai';
 
 /** What is counted. */
@@ -22,6 +23,9 @@ const COLUMNS: readonly Counted[] = ['cases', 'states', 'kills', 'commits'];
 /** One for all copies of this package in a process. */
 const KEY = Symbol.for('loopstate.conformance.proofs');
 
+/** The environment variable that names the file in which the processes of a run take down their proofs together, a line each. */
+export const PROOFS_VARIABLE = 'LOOPSTATE_PROOFS';
+
 /** Takes down what a test went through, and prints it. Throws an `AssertionError` where that is less than it must be. */
 export function prove(proof: Proof): void {
   const { test, counts, least } = proof;
@@ -32,6 +36,9 @@ export function prove(proof: Proof): void {
     if (went < Math.max(1, demanded)) throw new AssertionError(`${test} went through ${went} ${counted}, and ${demanded} are demanded`);
   }
   ledger().push(proof);
+  const shared = process.env[PROOFS_VARIABLE];
+  // What is short is appended whole, whoever else appends.
+  if (shared) appendFileSync(shared, `${JSON.stringify(proof)}\n`);
   const said = COLUMNS.flatMap((counted) => (counts[counted] === undefined ? [] : `${counts[counted].toLocaleString('en')} ${counted}`));
   console.log(`      ${said.join(', ')}`);
 }
@@ -41,13 +48,22 @@ export function proofs(): readonly Proof[] {
   return ledger();
 }
 
+/** All that was taken down so far in a file of {@link PROOFS_VARIABLE}. Errors: any system error. */
+export function proofsIn(path: string): Proof[] {
+  const lines = readFileSync(path, 'utf8').split('\n');
+  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Proof);
+}
+
 /** Lets `run` prove what it likes without a trace: a suite that is itself under test. */
 export async function withoutProofs<T>(run: () => Promise<T>): Promise<T> {
   const before = ledger().length;
+  const shared = process.env[PROOFS_VARIABLE];
+  delete process.env[PROOFS_VARIABLE];
   try {
     return await run();
   } finally {
     ledger().length = before;
+    if (shared !== undefined) process.env[PROOFS_VARIABLE] = shared;
   }
 }
 

@@ -222,6 +222,15 @@ describe('LoopState', () => {
     expect((await a.read('x'))?.status).to.equal('claimed');
   });
 
+  it('changes/no-gap: sees each change of another run, also one that follows alone', async () => {
+    const [a, b] = await twoStates();
+    for (let n = 1; n <= 5; n++) {
+      await a.claim(`${n}`);
+      await b.refresh();
+      expect(b.progress.inProgress).to.equal(n);
+    }
+  });
+
   it('folds its progress from the records: equal to counting them, after any history (seeded)', async () => {
     const seed = Number(process.env.LOOPSTATE_SEED ?? Date.now() % 1e9);
     const random = seeded(seed);
