@@ -102,7 +102,7 @@ export class LoopView {
       glitched: this.#glitched,
       inProgress: this.#counts.claimed,
       outstanding: this.#counts.outstanding,
-      costUsd: this.#nanoUsd / 1e9 + (this.meta?.record.carriedUsd ?? 0),
+      costUsd: (this.#nanoUsd + Math.round((this.meta?.record.carriedUsd ?? 0) * 1e9)) / 1e9,
     };
   }
 
