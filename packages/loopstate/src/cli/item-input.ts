@@ -4,7 +4,6 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
-import { glob } from 'tinyglobby';
 import { itemLines } from './item-lines.js';
 import { csvRows, jsonRows } from './item-rows.js';
 
@@ -62,6 +61,7 @@ export async function openItemInput(options: ItemInputOptions): Promise<ItemInpu
 }
 
 async function openGlob(patterns: readonly string[], total: number | undefined): Promise<ItemInput> {
+  const { glob } = await import('tinyglobby');
   const paths = await glob([...patterns], { onlyFiles: true, expandDirectories: false });
   return { items: numbered(paths.sort()), total: total ?? paths.length, close: () => undefined };
 }

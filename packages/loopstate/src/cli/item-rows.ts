@@ -3,7 +3,6 @@
  */
 import { pipeline, Readable } from 'node:stream';
 import { LoopStateError } from '@loopstate/core';
-import { CsvError, parse } from 'csv-parse';
 import type { InputItem } from './item-input.js';
 import { chunksOf, textLines } from './item-lines.js';
 
@@ -46,6 +45,7 @@ export async function* csvRows(
   chunks: AsyncIterable<Buffer>,
   { source, idField, fields }: RowOptions & { readonly fields: readonly string[] },
 ): AsyncGenerator<InputItem> {
+  const { CsvError, parse } = await import('csv-parse');
   const onHeader = (header: readonly string[]): string[] => {
     for (const field of [idField, ...fields]) {
       if (!header.includes(field))

@@ -3,7 +3,6 @@
  * standard output belongs to the children.
  */
 import type { LoopEvent, LoopResult, Progress, RecoveryFinding } from '@loopstate/core';
-import { MultiBar, type Options, Presets, type SingleBar } from 'cli-progress';
 import type { ExitCode } from './exit-codes.js';
 import { durationText, Tally } from './tally.js';
 import { visible, visibleJson, visibleStart } from './visible-text.js';
@@ -43,10 +42,13 @@ export type ReportStyle = 'bar' | 'plain' | 'json' | 'quiet';
 export type WriteLine = (line: string) => void;
 
 /** The reporter of a style. */
-export function createReporter(style: ReportStyle, writeLine: WriteLine): Reporter {
+export async function createReporter(style: ReportStyle, writeLine: WriteLine): Promise<Reporter> {
   switch (style) {
-    case 'bar':
+    case 'bar': {
+      // Loaded only where it is drawn: every command loads this file.
+      const { BarReporter } = await import('./bar-reporter.js');
       return new BarReporter(writeLine);
+    }
     case 'plain':
       return new PlainReporter(writeLine);
     case 'json':
@@ -63,7 +65,7 @@ export function findingLine({ code, severity, where, message, keptAs }: Recovery
 }
 
 /** Says nothing but what went wrong with the state. */
-class QuietReporter implements Reporter {
+export class QuietReporter implements Reporter {
   protected readonly writeLine: WriteLine;
 
   constructor(writeLine: WriteLine) {
@@ -117,58 +119,6 @@ class PlainReporter extends QuietReporter {
   }
 }
 
-/** A bar with rate and rest on a terminal; it gives way to other lines, and draws itself again below them. */
-class BarReporter extends QuietReporter {
-  #tally = new Tally(undefined, () => performance.now());
-  #beganMs = 0;
-  readonly #bars = new MultiBar(
-    {
-      stream: process.stderr,
-      format: (options, { maxWidth }) => barLine(this.#tally, (width) => barOf(this.#tally, width, options), maxWidth ?? 80),
-      // What can't be undone after a SIGKILL is left alone: the cursor and the wrapping of lines.
-      hideCursor: null,
-      linewrap: null,
-      clearOnComplete: true,
-      forceRedraw: true,
-      gracefulExit: false,
-    },
-    Presets.shades_classic,
-  );
-  #bar: SingleBar | undefined;
-
-  override begin(begin: RunBegin): void {
-    this.#beganMs = performance.now();
-    this.#tally = new Tally(begin.total, () => performance.now());
-    for (const finding of begin.recovery) this.writeLine(findingLine(finding));
-    this.#bar = this.#bars.create(begin.total ?? 0, 0);
-  }
-
-  override event(event: LoopEvent): void {
-    this.#tally.take(event);
-    const notice = event.type === 'failed' ? `failed: ${failureText(event)}` : noticeOf(event);
-    if (notice === undefined) return;
-    this.makeRoom();
-    this.writeLine(notice);
-  }
-
-  override makeRoom(): void {
-    // Only while a bar is there. It comes back with the next tick, ten times a second.
-    if (this.#bar !== undefined) process.stderr.write('\r\u001b[2K');
-  }
-
-  override end({ result }: RunEnd): void {
-    this.stop();
-    this.writeLine(summaryLine(result, performance.now() - this.#beganMs));
-  }
-
-  override stop(): void {
-    if (this.#bar === undefined) return;
-    this.#bars.stop();
-    this.makeRoom();
-    this.#bar = undefined;
-  }
-}
-
 /** Everything as one JSON object per line: what `runLoop` tells, between a `begin` and an `end`. */
 class JsonReporter implements Reporter {
   readonly #writeLine: WriteLine;
@@ -209,7 +159,7 @@ function jsonOfError(error: unknown): { readonly code?: unknown; readonly messag
 }
 
 /** What a watcher should be told at once. */
-function noticeOf(event: LoopEvent): string | undefined {
+export function noticeOf(event: LoopEvent): string | undefined {
   switch (event.type) {
     case 'unavailable': {
       const reason = event.error instanceof Error ? event.error.message : String(event.error);
@@ -236,14 +186,16 @@ function failureLines(tally: Tally): string[] {
   return [...tally.failures.map((failure) => `failed: ${failureText(failure)}`), ...(more > 0 ? [`and ${more} more failed`] : [])];
 }
 
-function summaryLine({ status, reason, counts, progress }: LoopResult, elapsedMs: number): string {
+/** How a run ended, as one line. */
+export function summaryLine({ status, reason, counts, progress }: LoopResult, elapsedMs: number): string {
   const heading = status === 'completed' ? 'done' : `${status} (${reason}), run it again to go on`;
   const unrecorded = counts.unrecorded === 0 ? '' : `, ${counts.unrecorded} not recorded`;
   const here = `${counts.completed} completed, ${counts.failed} failed, ${counts.glitches} glitched${unrecorded} in ${durationText(elapsedMs)}`;
   return `${heading}: ${here}; ${progress.completed} completed and ${progress.failed} failed in all`;
 }
 
-function tallyText(tally: Tally): string {
+/** How far a run is, as one line. */
+export function tallyText(tally: Tally): string {
   const { settled, total, failed, glitches, running, restMs } = tally;
   const parts = [total === undefined ? `${settled}` : `${settled}/${total}`, `${running} running`];
   if (failed > 0) parts.push(`${failed} failed`);
@@ -253,18 +205,8 @@ function tallyText(tally: Tally): string {
   return parts.join(', ');
 }
 
-function barLine(tally: Tally, draw: (width: number) => string, maxWidth: number): string {
-  const text = tallyText(tally);
-  const width = tally.total === undefined ? 0 : Math.min(40, maxWidth - text.length - 3);
-  return (width < 5 ? text : `${draw(width)} ${text}`).slice(0, maxWidth - 1);
-}
-
-function barOf({ settled, total = 0 }: Tally, width: number, chars: Options): string {
-  const full = Math.round((total === 0 ? 1 : Math.min(1, settled / total)) * width);
-  return (chars.barCompleteString ?? '').slice(0, full) + (chars.barIncompleteString ?? '').slice(0, width - full);
-}
-
-function failureText({ id, reason }: { readonly id: string; readonly reason: string }): string {
+/** A failed item with its reason, in one line. */
+export function failureText({ id, reason }: { readonly id: string; readonly reason: string }): string {
   return `${visibleStart(id, 200)}: ${visibleStart(reason, 300)}`;
 }
 

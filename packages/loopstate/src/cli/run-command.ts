@@ -132,7 +132,7 @@ async function runWithState({ input, command, style, options }: Run): Promise<Ex
   if (options.results !== undefined) await makeResultsFolder(options.results);
   const state = await LoopState.open(options.state, { leaseMs: options.lease });
   try {
-    const reporter = createReporter(style, (line) => process.stderr.write(`${line}\n`));
+    const reporter = await createReporter(style, (line) => process.stderr.write(`${line}\n`));
     reporter.begin({ state: shownState(options.state), total: input.total, progress: state.progress, recovery: state.recovery });
     try {
       return await runItems({ input, command, options, state, reporter });

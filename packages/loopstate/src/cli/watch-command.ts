@@ -15,7 +15,6 @@ import { colorsFor } from './terminal-colors.js';
 import { visible } from './visible-text.js';
 import { jsonLine, plainLine } from './watch-lines.js';
 import { isOver, type WatchModel, watchModel } from './watch-model.js';
-import { watchOnScreen } from './watch-screen.js';
 
 const INTERVAL_MS = 1_000;
 
@@ -58,6 +57,7 @@ async function watch(options: WatchOptions): Promise<ExitCode> {
       const isOnScreen = options.json !== true && process.stdout.isTTY && process.env.TERM !== 'dumb';
       if (!isOnScreen) return await watchInLines(watched, stopping, options);
       const terminal = { input: process.stdin, output: process.stdout };
+      const { watchOnScreen } = await import('./watch-screen.js');
       return await watchOnScreen(watched, {
         terminal,
         stopping,
