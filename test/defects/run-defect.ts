@@ -4,7 +4,18 @@
  * wrong, and not that somebody watches over what the defect breaks.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -71,6 +82,8 @@ async function tryChanges(changes: ReadonlyMap<string, (source: string) => strin
       for (const [file = '', text = ''] of changed) {
         const path = join(root, toCompiled(file));
         if (text === readFileSync(path, 'utf8')) throw new Error(`${file} is as it was.`);
+        // Not into the file that all copies share.
+        rmSync(path);
         writeFileSync(path, text);
       }
       return await runMocha(root, tests);
@@ -105,11 +118,24 @@ async function inCopy<T>(run: (root: string) => Promise<T>): Promise<T> {
   const root = mkdtempSync(join(tmpdir(), 'loopstate-defect-'));
   copies.add(root);
   try {
-    cpSync(compiled.root, root, { recursive: true, verbatimSymlinks: true });
+    linkTree(compiled.root, root);
     return await run(root);
   } finally {
     copies.delete(root);
     rmSync(root, { recursive: true, force: true });
+  }
+}
+
+/** The files of a copy are those of the original, which takes a tenth of the time; symbolic links lead to the copy's own. */
+function linkTree(from: string, to: string): void {
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)];
+    if (entry.isSymbolicLink()) symlinkSync(readlinkSync(source), target);
+    else if (!entry.isDirectory()) linkSync(source, target);
+    else {
+      mkdirSync(target);
+      linkTree(source, target);
+    }
   }
 }
 

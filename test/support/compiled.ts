@@ -16,7 +16,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -113,12 +112,16 @@ function copyIfPresent(path: string, root: string): void {
 function compileFolder(folder: string, target: string, transpile: Transpile): void {
   const from = join(WORKSPACE, folder);
   if (!existsSync(from)) return;
-  for (const path of readdirSync(from, { recursive: true, encoding: 'utf8' })) {
-    if (path.endsWith('.d.ts') || !statSync(join(from, path)).isFile()) continue;
-    const file = join(target, toJavaScript(path));
-    mkdirSync(dirname(file), { recursive: true });
-    if (path.endsWith('.ts')) writeFileSync(file, transpile(readFileSync(join(from, path), 'utf8'), path));
-    else copyFileSync(join(from, path), file);
+  mkdirSync(target, { recursive: true });
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    const file = join(target, toJavaScript(entry.name));
+    if (entry.isDirectory()) {
+      // What the benchmark installs for itself is no part of the workspace.
+      if (entry.name !== 'node_modules') compileFolder(path, file, transpile);
+    } else if (path.endsWith('.d.ts') || !entry.isFile()) continue;
+    else if (path.endsWith('.ts')) writeFileSync(file, transpile(readFileSync(join(WORKSPACE, path), 'utf8'), path));
+    else copyFileSync(join(WORKSPACE, path), file);
   }
 }
 
