@@ -20,6 +20,9 @@ const PEER_ITEMS = 10_000;
 /** A line as long as a commit's line in the journal. */
 const LINE = `["01234567",12345,1763800000000,[["item/src/some/folder/file-12345.ts",{"status":"completed","attempt":1,"output":{"ok":true},"by":"0123456789abcdef.12345"}]],[]]\n`;
 
+const INLINE = 'loopstate, inline disk calls';
+const BARE = "backend, an item's two commits, 64 workers";
+
 interface Place {
   readonly size: number;
   readonly backend: StateBackend;
@@ -31,6 +34,7 @@ export async function fileSection(options: SectionOptions): Promise<SectionResul
   const { folder, rounds, scale } = options;
   const places: Place[] = [];
   for (const size of SIZES) places.push(await prepare(folder, Math.ceil(size * scale)));
+  const inline = await prepare(folder, Math.ceil(SIZES[0] * scale), 'inline');
   const serial = Math.ceil(SERIAL * scale);
   const parallel = Math.ceil(PARALLEL * scale);
   const peers = await diskPeers(folder, Math.ceil(PEER_ITEMS * scale), { few: Math.ceil(20 * scale), many: serial });
@@ -43,6 +47,8 @@ export async function fileSection(options: SectionOptions): Promise<SectionResul
         { name: `loopstate, ${numberText(place.size)} there`, turn: () => oneByOne(serial, () => beginAndEnd(place)) },
         { name: `loopstate, ${numberText(place.size)} there, 64 workers`, turn: () => inFlight(64, parallel, () => beginAndEnd(place)) },
       ]),
+      { name: INLINE, turn: () => oneByOne(serial, () => beginAndEnd(inline)) },
+      { name: BARE, turn: () => inFlight(64, parallel, () => claimAndOutcome(first(places).backend)) },
       { name: 'backend, a durable commit', turn: () => oneByOne(serial, () => commitNew(first(places).backend)) },
       { name: 'backend, a durable commit, 64 workers', turn: () => inFlight(64, parallel, () => commitNew(first(places).backend)) },
       ...peers.contestants,
@@ -51,7 +57,7 @@ export async function fileSection(options: SectionOptions): Promise<SectionResul
     return resultOf(standings, places);
   } finally {
     await peers.close();
-    for (const { state } of places) await state.close();
+    for (const { state } of [...places, inline]) await state.close();
   }
 }
 
@@ -80,6 +86,18 @@ function resultOf(standings: readonly Standing[], places: readonly Place[]): Sec
     ],
     budgets: [
       { name: 'file, 1 worker: items / two appends with fdatasync', figure: timesAsFast(of(small), floor), bound: 0.65, side: 'at least' },
+      {
+        name: 'file, 1 worker, inline disk calls: items / two appends with fdatasync',
+        figure: timesAsFast(of(INLINE), floor),
+        bound: 0.85,
+        side: 'at least',
+      },
+      {
+        name: 'file, 64 workers: an item of LoopState / its two commits on the backend',
+        figure: timesAsFast(of(BARE), of(`${small}, 64 workers`)),
+        bound: 1.15,
+        side: 'at most',
+      },
       {
         name: 'file, 64 workers: items / two appends with fdatasync, one at a time',
         figure: timesAsFast(of(`${small}, 64 workers`), floor),
@@ -120,8 +138,8 @@ function resultOf(standings: readonly Standing[], places: readonly Place[]): Sec
   };
 }
 
-async function prepare(folder: string, size: number): Promise<Place> {
-  const backend = await openFileBackend(join(folder, `state-${size}.json`));
+async function prepare(folder: string, size: number, diskCalls: 'asynchronous' | 'inline' = 'asynchronous'): Promise<Place> {
+  const backend = await openFileBackend(join(folder, `state-${size}-${diskCalls}.json`), { diskCalls });
   const state = await LoopState.open(backend, { closeBackend: true });
   const place = { size, backend, state };
   await inFlight(1_000, size, () => beginAndEnd(place));
@@ -132,6 +150,16 @@ async function beginAndEnd({ state }: Place): Promise<void> {
   const id = newKey();
   await state.begin(id);
   await state.end(id, { status: 'success', output: { ok: true } });
+}
+
+/** What a claim and its outcome are to the store, without anything that knows of loops. */
+async function claimAndOutcome(backend: StateBackend): Promise<void> {
+  const key = newKey();
+  const claim = { status: 'claimed', attempt: 1, run: '0123456789abcdef', by: '0123456789abcdef.12345' };
+  const claimed = await backend.commit({ checks: [{ key, revision: 0 }], puts: [{ key, value: claim }], durability: 'written' });
+  if (!claimed.ok) throw new Error('Nobody else was to claim that.');
+  const outcome = { status: 'completed', attempt: 1, output: { ok: true }, by: '0123456789abcdef.12346' };
+  await backend.commit({ checks: [{ key, revision: claimed.revision }], puts: [{ key, value: outcome }] });
 }
 
 /** An item is two lines; `perSync` items share each of their two syncs. */

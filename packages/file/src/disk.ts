@@ -123,7 +123,7 @@ const FORGETFUL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
 /** The disk of this machine. */
 export const nodeDisk: Disk = {
   createFile: async (path, mode) => new NodeFile(await open(path, FS.O_WRONLY | FS.O_CREAT | FS.O_EXCL, mode), undefined),
-  openFile: openBoth,
+  openFile: (path) => openBoth(path),
   readFile: readFrom,
   async stamp(path) {
     try {
@@ -163,23 +163,30 @@ export const nodeDisk: Disk = {
   },
 };
 
+/** The same; but what is written to a file that was there stops the event loop until it is written, and costs no turn of it. */
+export const inlineDisk: Disk = { ...nodeDisk, openFile: (path) => openBoth(path, writeInline) };
+
+type WriteOnce = (descriptor: number, bytes: Uint8Array, position: number) => Promise<number>;
+
 /** Raw descriptors: a `FileHandle` costs more per call. Neither keeps a process alive. */
 class NodeFile implements DiskFile {
   readonly #descriptor: number;
   readonly #syncedDescriptor: number | undefined;
+  readonly #writeOnce: WriteOnce;
 
-  constructor(descriptor: number, syncedDescriptor: number | undefined) {
+  constructor(descriptor: number, syncedDescriptor: number | undefined, write: WriteOnce = writeOnce) {
     this.#descriptor = descriptor;
     this.#syncedDescriptor = syncedDescriptor;
+    this.#writeOnce = write;
   }
 
   write(bytes: Uint8Array, position: number): Promise<number> {
-    return writeOnce(this.#descriptor, bytes, position);
+    return this.#writeOnce(this.#descriptor, bytes, position);
   }
 
   async writeSynced(bytes: Uint8Array, position: number): Promise<number> {
-    if (this.#syncedDescriptor !== undefined) return writeOnce(this.#syncedDescriptor, bytes, position);
-    const written = await writeOnce(this.#descriptor, bytes, position);
+    if (this.#syncedDescriptor !== undefined) return this.#writeOnce(this.#syncedDescriptor, bytes, position);
+    const written = await this.#writeOnce(this.#descriptor, bytes, position);
     await call((done) => fs.fdatasync(this.#descriptor, done));
     return written;
   }
@@ -216,11 +223,11 @@ class NodeFile implements DiskFile {
   }
 }
 
-async function openBoth(path: string): Promise<DiskFile> {
+async function openBoth(path: string, write?: WriteOnce): Promise<DiskFile> {
   const descriptor = await open(path, FS.O_WRONLY);
-  if (SYNCED_WRITES === undefined) return new NodeFile(descriptor, undefined);
+  if (SYNCED_WRITES === undefined) return new NodeFile(descriptor, undefined, write);
   try {
-    return new NodeFile(descriptor, await open(path, FS.O_WRONLY | SYNCED_WRITES));
+    return new NodeFile(descriptor, await open(path, FS.O_WRONLY | SYNCED_WRITES), write);
   } catch (error) {
     fs.closeSync(descriptor);
     throw error;
@@ -255,6 +262,10 @@ function writeOnce(descriptor: number, bytes: Uint8Array, position: number): Pro
   return new Promise((resolve, reject) => {
     fs.write(descriptor, bytes, 0, bytes.length, position, (error, written) => (error === null ? resolve(written) : reject(error)));
   });
+}
+
+async function writeInline(descriptor: number, bytes: Uint8Array, position: number): Promise<number> {
+  return fs.writeSync(descriptor, bytes, 0, bytes.length, position);
 }
 
 function call(run: (done: (error: NodeJS.ErrnoException | null) => void) => void): Promise<void> {

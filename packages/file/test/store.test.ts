@@ -39,6 +39,35 @@ describe('file: an open store', () => {
     });
   });
 
+  it('commit/acked-survives: with inline disk calls what is acknowledged is on the disk too, and nothing is left to a thread', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const backend = await openFileBackend(path, { diskCalls: 'inline' });
+      await backend.commit({ puts: [{ key: 'before', value: 0 }] });
+      const { write } = fs;
+      const elsewhere: unknown[] = [];
+      fs.write = ((...args: unknown[]) => {
+        elsewhere.push(args);
+        return (write as (...args: unknown[]) => unknown)(...args);
+      }) as typeof write;
+      try {
+        for (const key of ['a', 'b', 'c']) await backend.commit({ puts: [{ key, value: key }] });
+      } finally {
+        fs.write = write;
+      }
+      expect(elsewhere).to.deep.equal([]);
+      const left = join(directory, 'left');
+      fs.mkdirSync(left);
+      for (const name of fs.readdirSync(directory)) if (name !== 'left') fs.copyFileSync(join(directory, name), join(left, name));
+      const after = await openFileBackend(join(left, 'state.json'));
+      expect([...(await contents(after)).keys()]).to.deep.equal(['before', 'a', 'b', 'c']);
+      await after.close();
+      await backend.close();
+      const wrong = openFileBackend(path, { diskCalls: 'sync' as 'inline' });
+      expect(await wrong.catch((error: unknown) => isLoopStateError(error, 'LOOPSTATE_BAD_OPTION'))).to.equal(true);
+    });
+  });
+
   it('on close the state file alone is the whole state; a store that was only read is left as it is', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'state.json');
