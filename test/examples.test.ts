@@ -5,12 +5,17 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { gunzipSync } from 'node:zlib';
 import { PROOFS_VARIABLE } from '@loopstate/conformance';
 import { LAWS } from '@loopstate/core';
 import { expect } from 'chai';
+import { type LoopSnapshot, LoopState } from 'loopstate';
 import ts from 'typescript';
 import { EXIT_CODES } from '../packages/loopstate/src/cli/exit-codes.js';
 import { compiledPackages, WORKSPACE } from './support/compiled.js';
@@ -103,6 +108,128 @@ describe('examples', () => {
       sizeBytes: 1,
     });
   });
+
+  it('agent-loop ends when its budget is spent, and goes on in its next run; refused prompts come back', async function () {
+    this.timeout(60_000);
+    const { root } = await compiledPackages();
+    const statePath = join(place, 'agent.json');
+    const ends: (number | null)[] = [];
+    let refused = 0;
+    while (ends.at(-1) !== 0 && ends.length < 9) {
+      const shown = spawnSync(process.execPath, [join(root, 'examples/agent-loop.js'), statePath], { encoding: 'utf8' });
+      expect(shown.status, shown.stderr).to.be.oneOf([0, 3]);
+      ends.push(shown.status);
+      refused += shown.stdout.split(': rate limited, retry after 100 ms').length - 1;
+    }
+    // A run spends 0.08 $, and what the other worker's prompt costs; all of them pay for 20 answers and the refused calls.
+    expect(ends).to.deep.equal([3, 3, 0]);
+    expect(refused).to.be.at.least(3);
+    const { progress } = await snapshotOf(statePath);
+    expect(progress).to.include({ completed: 20, failed: 0, costUsd: (200 + refused) / 1_000 });
+    expect(readFileSync(`${statePath}.calls`)).to.have.length(20 + refused);
+  });
+
+  it('crawl reads what it finds, each page once though it is killed, and asks again where the server was busy', async function () {
+    this.timeout(60_000);
+    const answered: string[] = [];
+    let requests = 0;
+    const server = createServer(({ url = '' }, response) => {
+      const page = Number(url.slice('/page/'.length));
+      const isBusy = ++requests % 9 === 0;
+      if (!isBusy) answered.push(url);
+      const links = [0, 2 * page + 1, 2 * page + 2].map((next) => `<a href="/page/${next % 60}">${next}</a>`);
+      const elsewhere = '<a href="http://127.0.0.1:1/">elsewhere</a><a href="#here">here</a>';
+      response.statusCode = isBusy ? 503 : page === 7 ? 404 : 200;
+      setTimeout(() => response.end(`${links} ${elsewhere}`), 10);
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    try {
+      const { root } = await compiledPackages();
+      const { port } = server.address() as AddressInfo;
+      const script = [join(root, 'examples/crawl.js'), `http://127.0.0.1:${port}/page/0`, join(place, 'crawl.json')];
+      const crawl = () => spawn(process.execPath, script, { stdio: ['ignore', 'pipe', 'inherit'] });
+      const first = crawl();
+      while (answered.length < 25 && first.exitCode === null) await sleep(2);
+      first.kill('SIGKILL');
+      expect(await once(first, 'exit')).to.deep.equal([null, 'SIGKILL']);
+      const second = crawl();
+      const [said, [code]] = await Promise.all([text(second.stdout), once(second, 'exit')]);
+      expect([code, said]).to.deep.equal([1, 'completed: 59 pages read, 1 failed\n']);
+      expect([...new Set(answered)]).to.have.members(Array.from({ length: 60 }, (_, page) => `/page/${page}`));
+      expect(answered.length - 60, 'pages that were being read when it was killed').to.be.at.most(4);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
+  it('enrich-csv enriches each row once, runs changed rows again and leaves out those that are gone', async () => {
+    const { root } = await compiledPackages();
+    const [input = '', output = '', statePath = ''] = ['people.csv', 'enriched.csv', 'state.json'].map((name) => join(place, name));
+    const enrich = (rows: readonly string[]) => {
+      writeFileSync(input, `id,name,email\n${rows.join('\n')}\n`);
+      const shown = spawnSync(process.execPath, [join(root, 'examples/enrich-csv.js'), input, output, statePath], { encoding: 'utf8' });
+      expect(shown.stderr).to.equal('');
+      return { end: [shown.status, shown.stdout], lines: readFileSync(output, 'utf8').trimEnd().split('\n') };
+    };
+    const many = Array.from({ length: 200 }, (_, n) => `${n},Some Body,${n}@example.org`);
+    const first = enrich(['"a ""1""","Lovelace, Ada",ada@example.org', 'b,Bob,', ...many]);
+    expect(first.end).to.deep.equal([1, 'completed: 202 rows enriched now, 1 failed\n']);
+    expect(first.lines).to.have.length(1 + 201);
+    expect(first.lines[0]).to.equal('id,name,email,domain,initials');
+    expect(first.lines).to.include('"a ""1""","Lovelace, Ada",ada@example.org,example.org,LA');
+    const { items: before } = await snapshotOf(statePath);
+
+    const second = enrich(['b,Bob,bob@example.com', '0,Some Body Else,0@example.org', ...many.slice(1, -1)]);
+    expect(second.end).to.deep.equal([0, 'completed: 2 rows enriched now, 0 failed\n']);
+    expect(second.lines).to.have.length(1 + 200);
+    expect(second.lines).to.include.members(['b,Bob,bob@example.com,example.com,B', '0,Some Body Else,0@example.org,example.org,SBE']);
+    const { items: after } = await snapshotOf(statePath);
+    const changed = [...after].filter(([id, { revision }]) => before.get(id)?.revision !== revision).map(([id]) => id);
+    expect(changed).to.have.members(['b', '0']);
+  });
+
+  it('encode-all, killed with its whole group, goes on where it was; its exit says what is left', async function () {
+    this.timeout(60_000);
+    const { root } = await compiledPackages();
+    const [bin = '', music = '', calls = '', broken = ''] = ['bin', 'music', 'calls', 'broken'].map((name) => join(place, name));
+    mkdirSync(bin);
+    mkdirSync(join(music, 'a folder'), { recursive: true });
+    const names = Array.from({ length: 30 }, (_, n) => join(music, n % 2 ? 'a folder' : '', `"track" ${n} $(ls).wav`));
+    for (const name of names) writeFileSync(name, name.repeat(100));
+    writeFileSync(broken, '');
+    const command = (name: string, line: string) => writeFileSync(join(bin, name), `#!/bin/sh\n${line}\n`, { mode: 0o755 });
+    command('loopstate', `exec '${process.execPath}' '${join(root, 'packages/loopstate/bin/loopstate.js')}' "$@"`);
+    // One file can't be encoded as long as `broken` is there.
+    const trouble = `case $1 in *'track" 3 '*) [ ! -e '${broken}' ] || exit 9;; esac`;
+    command('encode', `echo "$1" >> '${calls}'; sleep 0.05; ${trouble}; gzip -c "$1"`);
+    const encodeAll = () => {
+      const env = { ...process.env, PATH: `${bin}:${process.env.PATH}`, ENCODE: 'encode', NO_COLOR: '1' };
+      const child = spawn('sh', [join(WORKSPACE, 'examples/encode-all.sh'), music], { detached: true, env });
+      return { child, ended: Promise.all([once(child, 'exit'), text(child.stdout), text(child.stderr)]) };
+    };
+    const encoded = (name: string) => name.replace(/wav$/, 'flac');
+    const left = () => names.filter((name) => !existsSync(encoded(name)));
+
+    const first = encodeAll();
+    while (left().length > 22 && first.child.exitCode === null) await sleep(5);
+    process.kill(-(first.child.pid ?? 0), 'SIGKILL');
+    expect((await first.ended)[0]).to.deep.equal([null, 'SIGKILL']);
+    expect(left().length).to.be.within(10, 22);
+
+    const [[code], , complaints] = await encodeAll().ended;
+    expect(code, complaints).to.equal(1);
+    expect(complaints).to.include('Some could not be encoded');
+    expect(left()).to.have.length(1);
+
+    rmSync(broken);
+    const [[last], said] = await encodeAll().ended;
+    expect([last, said.trimEnd().split('\n').at(-1)]).to.deep.equal([0, `All in ${music} are encoded.`]);
+    for (const name of names) expect(gunzipSync(readFileSync(encoded(name))).toString()).to.equal(name.repeat(100));
+    // The broken one failed twice, in the run that was killed perhaps too; two were at work at the kill.
+    const again = readFileSync(calls, 'utf8').trimEnd().split('\n').length - names.length;
+    expect(again).to.be.within(2, 6);
+  });
 });
 
 describe('README', () => {
@@ -167,6 +294,15 @@ describe('The documents', () => {
     expect(named).to.have.members(Object.keys(LAWS));
   });
 });
+
+async function snapshotOf(path: string): Promise<LoopSnapshot> {
+  const state = await LoopState.open({ path }, { access: 'read' });
+  try {
+    return await state.snapshot();
+  } finally {
+    await state.close();
+  }
+}
 
 /** A thousand small files, and what makes trees difficult. */
 function makeTree(tree: string): string {
