@@ -1,6 +1,7 @@
 /**
- * What would be published works where it is installed: every package is packed, the tarballs are installed by npm in an empty project,
- * and there the library and the command are used as the README says. Needs a build; `.ci/run` makes one first.
+ * What would be published works where it is installed: every package is packed and judged by publint and attw, the tarballs are
+ * installed by npm in an empty project, and there the library and the command are used as the README says. In a second project that has
+ * all packages, TypeScript reads their types as its users do. Needs a build; `.ci/run` makes one first.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,16 +14,21 @@ const PNPM = 'pnpm@10.34.9';
 
 const place = mkdtempSync(join(tmpdir(), 'loopstate-pack-'));
 const project = join(place, 'project');
+const typedProject = join(place, 'typed-project');
 const tarballs = join(place, 'tarballs');
-mkdirSync(project);
-mkdirSync(tarballs);
+for (const folder of [project, typedProject, tarballs]) mkdirSync(folder);
 try {
-  installTarballs(packAll());
+  const packed = packAll();
+  packed.forEach(judgeTarball);
+  installTarballs(packed);
+  tellSize();
+  auditProject();
   useAsModule();
   useByRequire();
   useReadmeExample();
   useCommand();
   useMissingBackend();
+  useTypes(packed);
   say('every package works where it is installed');
 } finally {
   rmSync(place, { recursive: true, force: true });
@@ -47,12 +53,38 @@ function packAll() {
   return packed;
 }
 
+/** The packages are ES modules: what would have to be CommonJS, or have been so in the days of `node10`, is not asked. */
+function judgeTarball(tarball) {
+  const tool = (name) => join(WORKSPACE, 'node_modules/.bin', name);
+  for (const [name, args] of [
+    ['publint', ['--strict', tarball]],
+    ['attw', ['--profile', 'esm-only', '--no-definitely-typed', '--no-color', tarball]],
+  ]) {
+    const { status, stdout, stderr } = spawnSync(tool(name), args, { encoding: 'utf8' });
+    assert(status === 0, `${name} finds nothing in ${tarball}:\n${stdout}${stderr}`);
+  }
+}
+
 /** Only what people install is installed; the servers' packages come later, by name. */
 function installTarballs(packed) {
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'empty', private: true, type: 'module' }));
   const needed = packed.filter((tarball) => !/-(redis|sqlite|conformance)-/.test(tarball));
   run('npm', ['install', '--no-audit', '--no-fund', ...needed], project);
   say(`installed ${needed.length} of them in an empty project`);
+}
+
+function tellSize() {
+  const [sizeKib] = run('du', ['-sk', 'node_modules'], project).split('\t');
+  say(`loopstate alone takes ${sizeKib} KiB in node_modules`);
+}
+
+/** A registry that has no answer (a mirror, an outage) proves nothing, and is no fault of the packages. */
+function auditProject() {
+  const { stdout } = spawnSync('npm', ['audit', '--omit=dev', '--json'], { cwd: project, encoding: 'utf8' });
+  const { metadata, vulnerabilities, message } = stdout.startsWith('{') ? JSON.parse(stdout) : {};
+  if (metadata === undefined) return say(`npm audit got no answer, so advisories are not known: ${message}`);
+  assert(metadata.vulnerabilities.total === 0, `nothing that is installed has an advisory: ${JSON.stringify(vulnerabilities)}`);
+  say('npm audit knows no advisories');
 }
 
 function useAsModule() {
@@ -65,9 +97,13 @@ function useAsModule() {
   assert(run(process.execPath, ['module.mjs'], project) === 'completed\n', 'import works');
 }
 
+/** The oldest Node that is supported is also the first of its line in which `require` of an ES module works. */
 function useByRequire() {
   writeFileSync(join(project, 'script.cjs'), `console.log(typeof require('loopstate').LoopState.create)`);
-  assert(run(process.execPath, ['--no-warnings', 'script.cjs'], project) === 'function\n', 'require works');
+  const { engines } = JSON.parse(readFileSync(join(project, 'node_modules/loopstate/package.json'), 'utf8'));
+  const oldest = `node@${engines.node.replace('>=', '')}.0`;
+  const said = run('npx', ['-y', '-p', oldest, 'node', '--no-warnings', 'script.cjs'], project);
+  assert(said === 'function\n', `require works on ${oldest}`);
 }
 
 /** The first `ts` block of the README is plain JavaScript too. */
@@ -92,6 +128,38 @@ function useMissingBackend() {
   const { status, stderr } = loopstate(['status', '--state', 'redis://user:secret@localhost/0']);
   assert(status === 6 && stderr.includes('npm install @loopstate/redis'), 'a missing backend is named');
   assert(!stderr.includes('secret'), 'and no password is');
+}
+
+/** Reads the declarations of all packages, and of what they are built on: nothing is skipped. */
+function useTypes(packed) {
+  writeFileSync(join(typedProject, 'package.json'), JSON.stringify({ name: 'typed', private: true, type: 'module' }));
+  // Types need no native builds, hence no scripts.
+  run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', ...packed, '@types/node@20'], typedProject);
+  const consumer = `import { type BackendFixture, testConformance } from '@loopstate/conformance';
+    import type { StateBackend } from '@loopstate/core';
+    import { openFileBackend } from '@loopstate/file';
+    import { openRedisBackend } from '@loopstate/redis';
+    import { openSqliteBackend } from '@loopstate/sqlite';
+    import { type LoopResult, LoopState, runLoop } from 'loopstate';
+    export const openers: ((place: string) => Promise<StateBackend>)[] = [openFileBackend, openRedisBackend, openSqliteBackend];
+    export const suite: (fixture: BackendFixture) => void = testConformance;
+    const state = await LoopState.open('memory:');
+    const result: LoopResult = await runLoop({ state, items: ['a'], work: (item: string) => item.length });
+    // @ts-expect-error It does look.
+    result.nothing;`;
+  writeFileSync(join(typedProject, 'consumer.ts'), consumer);
+  const tsc = join(WORKSPACE, 'node_modules/typescript/bin/tsc');
+  for (const [module, resolution] of [
+    ['node16', 'node16'],
+    ['esnext', 'bundler'],
+  ]) {
+    const kind = ['--module', module, '--moduleResolution', resolution, '--target', 'es2022', '--types', 'node'];
+    const { status, stdout } = spawnSync(process.execPath, [tsc, '--noEmit', '--strict', ...kind, 'consumer.ts'], {
+      cwd: typedProject,
+      encoding: 'utf8',
+    });
+    assert(status === 0, `TypeScript resolves every package as ${resolution}:\n${stdout}`);
+  }
 }
 
 function loopstate(args, input = '') {
