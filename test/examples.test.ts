@@ -30,6 +30,12 @@ describe('examples', () => {
   });
   afterEach(() => rmSync(place, { recursive: true, force: true }));
 
+  it('are all in their README', () => {
+    const folder = join(WORKSPACE, 'examples');
+    const listed = readFileSync(join(folder, 'README.md'), 'utf8');
+    for (const name of readdirSync(folder)) if (name !== 'README.md') expect(listed).to.include(`\`${name}\``);
+  });
+
   it('kill-and-resume kills checksum-tree part-way, and finds every file exactly once', async function () {
     this.timeout(60_000);
     const tree = makeTree(join(place, 'tree'));
