@@ -18,7 +18,7 @@ export const CATALOGUE: readonly (readonly [test: string, backends: readonly str
   ['S4 failed syncs', ['file']],
   ['S5 damage', ['file']],
   ['S6 seeded defects', ['file', 'sqlite', 'redis', 'loop-state']],
-  ['S7 failpoint kills', STORES],
+  ['S7 failpoint kills', ['file', 'sqlite']],
   ['S7 leftovers of kills', ['file']],
   ['S8 random kills', STORES],
   ['S8 store crashes', ['redis']],
