@@ -1,10 +1,11 @@
 /**
  * Proves the order in which a store makes things durable: on real files, by disk calls that are written down and take their time.
  */
+import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { type Disk, type DiskFile, nodeDisk } from '../src/disk.js';
+import { type Disk, type DiskFile, inlineDisk, nodeDisk } from '../src/disk.js';
 import { openFileBackend } from '../src/open-file-backend.js';
 import { withDirectory } from './directory.js';
 
@@ -63,4 +64,46 @@ describe('file: durability', () => {
       for (const each of made) expect(calls.slice(calls.indexOf(`make ${each}`)), each).to.include(`sync ${dirname(each)}`);
     });
   });
+
+  for (const [name, disk] of Object.entries({ nodeDisk, inlineDisk })) {
+    it(`commit/acked-survives: what ${name} calls durable, the system was told to make so`, () =>
+      withDirectory(async (directory) => {
+        const path = join(directory, 'file');
+        await (await disk.createFile(path, 0o600)).close();
+        const file = await disk.openFile(path);
+        expect(await durableCalls(() => file.writeSynced(Buffer.from('abc'), 0))).to.deep.equal([path]);
+        expect(await durableCalls(() => file.write(Buffer.from('def'), 3))).to.deep.equal([]);
+        expect(await durableCalls(() => file.sync())).to.deep.equal([path]);
+        expect(await durableCalls(() => disk.syncDirectory(directory))).to.deep.equal([directory]);
+        await file.close();
+        expect(fs.readFileSync(path, 'utf8')).to.equal('abcdef');
+      }));
+  }
 });
+
+/** `O_DSYNC` of Linux, by which each write to a descriptor is durable. */
+const SYNCED_FLAG = fs.constants.O_DSYNC;
+
+/** The files and directories that the system was told to make durable, by a sync after the last write or by what the descriptor was opened for. */
+async function durableCalls(run: () => Promise<unknown>): Promise<string[]> {
+  const durable = new Set<string>();
+  const named = (descriptor: number) => fs.readlinkSync(`/proc/self/fd/${descriptor}`);
+  const flagsOf = (descriptor: number) =>
+    Number.parseInt(/flags:\s+(\d+)/.exec(fs.readFileSync(`/proc/self/fdinfo/${descriptor}`, 'utf8'))?.[1] ?? '', 8);
+  const original = { write: fs.write, writeSync: fs.writeSync, fsync: fs.fsync, fdatasync: fs.fdatasync };
+  const calls = fs as unknown as Record<keyof typeof original, (descriptor: number, ...others: unknown[]) => unknown>;
+  for (const call of ['write', 'writeSync', 'fsync', 'fdatasync'] as const) {
+    const isWrite = call.startsWith('write');
+    calls[call] = (descriptor, ...others) => {
+      if (!isWrite || (flagsOf(descriptor) & SYNCED_FLAG) === SYNCED_FLAG) durable.add(named(descriptor));
+      else durable.delete(named(descriptor));
+      return (original[call] as (descriptor: number, ...others: unknown[]) => unknown)(descriptor, ...others);
+    };
+  }
+  try {
+    await run();
+  } finally {
+    Object.assign(fs, original);
+  }
+  return [...durable];
+}
