@@ -325,6 +325,32 @@ describe('runLoop and bounds', () => {
     const third = await run({ items: numbered(20), work, maxBudgetUsd: 8, concurrency: 4 });
     expect(third.ran.length).to.be.within(3, 3 + 3);
   });
+
+  it('begins nothing on a budget that is spent, however long the store takes to say so', async () => {
+    const store = openMemoryBackend();
+    const commit: typeof store.commit = async (writes) => {
+      await sleep(5);
+      return await store.commit(writes);
+    };
+    const state = await LoopState.open({
+      ...store,
+      traits: store.traits,
+      recovery: [],
+      read: (keys) => store.read(keys),
+      changes: (since) => store.changes(since),
+      commit,
+      close: () => store.close(),
+    });
+    let ran = 0;
+    const work = (): unknown => {
+      ran += 1;
+      return { status: 'success', cost: { usd: 1 } };
+    };
+    const result = await runLoop({ state, items: numbered(10), work, maxBudgetUsd: 3 });
+    expect(result).to.include({ status: 'stopped', reason: 'max-budget' });
+    expect(ran).to.equal(3);
+    await state.close();
+  });
 });
 
 describe('runLoop and being stopped', () => {
