@@ -2,7 +2,7 @@
  * `loopstate run`: a command for each item, each item once, however often the run is interrupted.
  */
 import { LoopStateError, type RunLoopOptions, runLoop } from '@loopstate/core';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { placeOf } from '../backend-url.js';
 import { LoopState } from '../loop-state.js';
 import { argvCommand, type ChildCommand, shellCommand } from './child-command.js';
@@ -72,7 +72,11 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
     .optionsGroup('Commands:')
     .option('-j, --jobs <n>', 'how many run at once', atLeastOne, 1)
     .option('-t, --timeout <seconds>', 'stop a command that takes longer; it has failed then', secondsAsMs)
-    .option('--grace <seconds>', 'how long a command that is stopped (SIGTERM) has until it is killed', secondsAsMs, GRACE_MS)
+    .addOption(
+      new Option('--grace <seconds>', 'how long a command that is stopped (SIGTERM) has until it is killed')
+        .argParser(secondsAsMs)
+        .default(GRACE_MS, `${GRACE_MS / 1_000}`),
+    )
     .option('--shell', 'the command is one string for /bin/sh; the item is {} or "$1", quoted')
     .option('--glitch-codes <list>', "exit codes that mean: not the item's fault, try again later", exitCodes, [EXIT_TEMPFAIL])
     .option('--report <where>', 'where a command reports {"cost":{"usd":…},"output":…}: fd, line, none', oneOf('fd', 'line', 'none'), 'fd')

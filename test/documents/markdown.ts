@@ -1,0 +1,22 @@
+/** What the generated documents are made of. */
+
+/** Stands in a document that nobody edits by hand. */
+export const GENERATED = '<!-- Written by `pnpm run docs` from the program itself; edits are overwritten. -->';
+
+/** A table with columns of even width. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')));
+  const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => (row[column] ?? '').length)));
+  const line = (row: readonly string[]): string => `| ${widths.map((width, column) => (row[column] ?? '').padEnd(width)).join(' | ')} |`;
+  return [line(cells[0] ?? []), line(widths.map((width) => '-'.repeat(width))), ...cells.slice(1).map(line)].join('\n');
+}
+
+/** A document with the text between its markers `<!-- recorded: name -->` and `<!-- end -->` replaced. Throws if they are missing. */
+export function withRecorded(document: string, name: string, text: string): string {
+  const begin = `<!-- recorded: ${name} -->`;
+  const end = '<!-- end -->';
+  const from = document.indexOf(begin);
+  const to = document.indexOf(end, from);
+  if (from < 0 || to < 0) throw new Error(`The document has no place for ${name}.`);
+  return `${document.slice(0, from + begin.length)}\n\n${text}\n\n${document.slice(to)}`;
+}
