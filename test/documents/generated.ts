@@ -1,4 +1,5 @@
 /** The documents that are written by the program, each with what it should hold now. */
+import { apiReference } from './api-reference.js';
 import { commandReference } from './command-reference.js';
 
 /** A document; its path is relative to the root of the checkout. */
@@ -9,4 +10,7 @@ export interface GeneratedDocument {
 }
 
 /** All of them, in the order in which they are written. */
-export const GENERATED_DOCUMENTS: readonly GeneratedDocument[] = [{ path: 'docs/commands.md', write: commandReference }];
+export const GENERATED_DOCUMENTS: readonly GeneratedDocument[] = [
+  { path: 'docs/commands.md', write: commandReference },
+  { path: 'docs/api.md', write: () => apiReference().text },
+];
