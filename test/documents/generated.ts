@@ -1,6 +1,9 @@
 /** The documents that are written by the program, each with what it should hold now. */
 import { apiReference } from './api-reference.js';
 import { commandReference } from './command-reference.js';
+import { withRecorded } from './markdown.js';
+import { RECOVERY_SESSIONS } from './record-recovery.js';
+import { recordKillAndResume } from './record-session.js';
 
 /** A document; its path is relative to the root of the checkout. */
 export interface GeneratedDocument {
@@ -13,4 +16,12 @@ export interface GeneratedDocument {
 export const GENERATED_DOCUMENTS: readonly GeneratedDocument[] = [
   { path: 'docs/commands.md', write: commandReference },
   { path: 'docs/api.md', write: () => apiReference().text },
+  { path: 'README.md', write: async (now) => withRecorded(now, 'kill-and-resume', await recordKillAndResume()) },
+  { path: 'docs/recovery.md', write: withRecoverySessions },
 ];
+
+async function withRecoverySessions(now: string): Promise<string> {
+  let text = now;
+  for (const [name, record] of Object.entries(RECOVERY_SESSIONS)) text = withRecorded(text, name, await record());
+  return text;
+}
