@@ -2,17 +2,43 @@
  * What the program says of itself is what the documents say: each generated document is made anew, and must be the one that stands there;
  * every exported name has a doc comment.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Diagnosis } from '@loopstate/core';
 import { expect } from 'chai';
 import { apiReference } from './documents/api-reference.js';
 import { GENERATED_DOCUMENTS } from './documents/generated.js';
+import { anchors } from './documents/markdown.js';
 import { runCli } from './support/cli.js';
 import { WORKSPACE } from './support/compiled.js';
 import { startRedis } from './support/redis-server.js';
 import { askRedis } from './support/resp.js';
+
+describe('Links', () => {
+  const packages = readdirSync(join(WORKSPACE, 'packages'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const folders = ['.', 'docs', 'test', ...packages.map(({ name }) => `packages/${name}`)];
+  const documents = folders.flatMap((folder) =>
+    readdirSync(join(WORKSPACE, folder))
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => join(folder, name)),
+  );
+
+  it('lead to files and headings that are there', () => {
+    const broken: string[] = [];
+    for (const path of documents) {
+      const text = readFileSync(join(WORKSPACE, path), 'utf8').replace(/^```.*?^```/gms, '');
+      for (const [, target = '', place = ''] of text.matchAll(/\]\(([^)#\s]*)(?:#([^)]*))?\)/g)) {
+        if (target.includes('://')) continue;
+        const file = target === '' ? path : join(dirname(path), target);
+        if (!existsSync(join(WORKSPACE, file)) || (place !== '' && !headingsOf(file).includes(place)))
+          broken.push(`${path}: ${target}#${place}`);
+      }
+    }
+    expect(broken).to.deep.equal([]);
+    expect(documents.length).to.be.greaterThan(12);
+  });
+});
 
 describe('docs/operating-redis.md', () => {
   it('sets up a server, and a user that may do what a loop needs and no more', async function () {
@@ -38,6 +64,12 @@ describe('docs/operating-redis.md', () => {
     }
   });
 });
+
+function headingsOf(path: string): string[] {
+  const text = readFileSync(join(WORKSPACE, path), 'utf8').replace(/^```.*?^```/gms, '');
+  const anchor = anchors();
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => anchor(heading));
+}
 
 /** Said where temporary files are on a file system that is not known to carry a sync through a power loss. */
 const FORGETS = /file-system-forgets|survives process crash/;

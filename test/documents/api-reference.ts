@@ -5,7 +5,7 @@
 import { join, relative } from 'node:path';
 import ts from 'typescript';
 import { WORKSPACE } from '../support/compiled.js';
-import { GENERATED } from './markdown.js';
+import { anchors, GENERATED } from './markdown.js';
 
 /** What is referred to, in the order in which a reader needs it, each with what it is. */
 const PACKAGES: readonly (readonly [name: string, folder: string, introduction: string])[] = [
@@ -187,19 +187,4 @@ function declarationOf(statement: ts.Statement): string {
     .replace(/^ *(#private;|private .*;|\/\*\*[^\n]*\*\/\n *private .*;)\n/gm, '')
     .replace(/\{@link ([^}]+)\}/g, '$1')
     .replace(/^( {4})+/gm, (indent) => ' '.repeat(indent.length / 2));
-}
-
-/** Names the places of headings as they are named where Markdown is shown. */
-function anchors(): (heading: string) => string {
-  const counts = new Map<string, number>();
-  return (heading) => {
-    const plain = heading
-      .toLowerCase()
-      .replace(/[^\p{L}\p{N}_ -]/gu, '')
-      .trim()
-      .replaceAll(' ', '-');
-    const count = counts.get(plain) ?? 0;
-    counts.set(plain, count + 1);
-    return count === 0 ? plain : `${plain}-${count}`;
-  };
 }

@@ -20,3 +20,18 @@ export function withRecorded(document: string, name: string, text: string): stri
   if (from < 0 || to < 0) throw new Error(`The document has no place for ${name}.`);
   return `${document.slice(0, from + begin.length)}\n\n${text}\n\n${document.slice(to)}`;
 }
+
+/** Names the places of headings as they are named where Markdown is shown. */
+export function anchors(): (heading: string) => string {
+  const counts = new Map<string, number>();
+  return (heading) => {
+    const plain = heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}_ -]/gu, '')
+      .trim()
+      .replaceAll(' ', '-');
+    const count = counts.get(plain) ?? 0;
+    counts.set(plain, count + 1);
+    return count === 0 ? plain : `${plain}-${count}`;
+  };
+}
