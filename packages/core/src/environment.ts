@@ -65,7 +65,7 @@ function identifySelf(): ProcessIdentity {
     pid: process.pid,
     ...optional('bootId', readText('/proc/sys/kernel/random/boot_id')),
     ...optional('pidNamespace', readLink('/proc/self/ns/pid')),
-    ...optional('startTime', startTimeOf('self')),
+    ...optional('startTime', processStat('self')?.startTime),
   };
   return scope[IDENTITY];
 }
@@ -85,15 +85,18 @@ function probeProcess(identity: ProcessIdentity): 'alive' | 'gone' | 'unknown' {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return 'gone';
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') return 'unknown';
   }
-  const startTime = startTimeOf(identity.pid);
+  const { state, startTime } = processStat(identity.pid) ?? {};
   if (startTime === undefined || identity.startTime === undefined) return 'unknown';
-  return startTime === identity.startTime ? 'alive' : 'gone';
+  // One that has ended keeps its pid until its parent asks how, which in a container may be never.
+  return startTime === identity.startTime && state !== 'Z' && state !== 'X' ? 'alive' : 'gone';
 }
 
-/** Field 22 of /proc/<pid>/stat (proc(5)); the name before it may hold blanks and parentheses, so it counts from the last one. */
-function startTimeOf(pid: number | 'self'): string | undefined {
+/** Fields 3 and 22 of /proc/<pid>/stat (proc(5)); the name before them may hold blanks and parentheses, so they count from the last one. */
+function processStat(pid: number | 'self'): { readonly state?: string; readonly startTime?: string } | undefined {
   const stat = readText(`/proc/${pid}/stat`);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  if (stat === undefined) return undefined;
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return { ...optional('state', fields[0]), ...optional('startTime', fields[19]) };
 }
 
 function readText(path: string): string | undefined {

@@ -305,6 +305,24 @@ describe('The real environment', () => {
   });
 });
 
+describe('A process that has ended', () => {
+  it('one-item: is gone, also while its parent has not asked how it ended', async () => {
+    // `exec` makes a parent that never asks of the shell.
+    const parent = spawn('sh', ['-c', 'sleep 0.05 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+      const pid = Number(line.toString());
+      const identity = { ...realEnvironment.self, process: 'another', pid, startTime: startTimeOf(pid) };
+      const isZombie = () => realStat(pid).includes(') Z ');
+      for (let tries = 0; tries < 500 && !isZombie(); tries++) await new Promise((resolve) => setTimeout(resolve, 10));
+      expect(isZombie()).to.equal(true);
+      expect(realEnvironment.probe(identity)).to.equal('gone');
+    } finally {
+      parent.kill('SIGKILL');
+    }
+  });
+});
+
 function pidOf(child: ChildProcess): number {
   return child.pid ?? 0;
 }

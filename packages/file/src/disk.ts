@@ -116,7 +116,14 @@ const FORGETFUL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
   0x6969, // NFS
   0xff534d42, // CIFS
   0xfe534d42, // SMB2
+  0x517b, // SMB
   0x01021997, // 9p
+  0x00c36400, // Ceph
+  0x0bd00bd0, // Lustre
+  0x5346414f, // AFS
+  0x6b414653, // AFS
+  0x786f4256, // a folder shared by VirtualBox
+  0xbacbacbc, // a folder shared by VMware
   0x65735546, // FUSE
 ]);
 

@@ -8,7 +8,7 @@ export const EXIT_CODES = {
   0: 'all done',
   1: 'all done, and some items failed',
   2: 'wrong usage, or a command that can not be run',
-  3: 'stopped early on purpose (--max-items); run it again to go on',
+  3: 'stopped early on purpose (--max-items, --max-cost, --halt); run it again to go on',
   4: 'too many glitches in a row; run it again to go on',
   5: 'the state is held by another process, or this run lost its claims',
   6: 'the state is unavailable, damaged beyond repair, foreign, or of a newer format',
