@@ -14,7 +14,7 @@ import { seeded, seedFromEnvironment } from './support/seeded.js';
 import { countAt, exportAt, makeVariedLoop } from './support/varied-loop.js';
 
 const ITEMS = 300;
-const KILLS = 12;
+const KILLS = 6;
 
 describe('loopstate export and import', () => {
   const directory = freshDirectories();

@@ -16,7 +16,7 @@ import { countAt, exportAt, kindsAt, makeVariedLoop, variedEntries } from './sup
 
 const ITEMS = 50_000;
 const ITEMS_WHEN_KILLED = 4_000;
-const KILLS_PER_LEG = 10;
+const KILLS_PER_LEG = 6;
 
 describe('loopstate copy', () => {
   const directory = freshDirectories();
