@@ -90,6 +90,7 @@ function callsOf({ events, killedNs }: Worker, { excused }: History): WorkerHist
   const counted = events.filter(({ id, atNs }) => id !== undefined && BigInt(atNs) > (excused.get(id) ?? 0n));
   const tries = new Map<string, LoopCall & { readonly kind: 'end' }>();
   const calls: LoopCall[] = [];
+  const over = new Set<string>();
   for (const { type, id = '', fence = 0, atNs } of counted) {
     const endMs = msOf(atNs);
     const call = { id, fence, startMs: endMs, endMs };
@@ -100,7 +101,11 @@ function callsOf({ events, killedNs }: Worker, { excused }: History): WorkerHist
     if (type === 'completed' || type === 'failed')
       tries.set(`${id} ${fence}`, { kind: 'end', ...call, startMs: asked?.startMs ?? endMs, answer: 'yes' });
     if (type === 'lost' || type === 'aborted') calls.push({ kind: 'told', ...call });
-    if (type === 'given-back' || type === 'returned') calls.push({ kind: 'gave-back', ...call });
+    // The first: what is given back later is a claim that was never begun, told under the fence of the one before.
+    if ((type === 'given-back' || type === 'returned') && !over.has(`${id} ${fence}`)) {
+      over.add(`${id} ${fence}`);
+      calls.push({ kind: 'gave-back', ...call });
+    }
   }
   return { calls: [...calls, ...tries.values()], leaseMs: 0, killedMs: killedNs === undefined ? undefined : msOf(killedNs) };
 }
