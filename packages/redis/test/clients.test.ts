@@ -89,7 +89,7 @@ describe('redis: replicas', () => {
     await until(async () => (await infoOf(master.port, 'connected_slaves')) === '1', 'the replica to connect');
     await until(async () => /state=online/.test((await infoOf(master.port, 'slave0')) ?? ''), 'the replica to follow');
     const store = await openHere(url);
-    await put(store, 'a');
+    await until(async () => (await store.commit({ puts: [{ key: 'a', value: 'a' }] })).ok, 'the replica to acknowledge');
     expect(await askRedis(replica.port, 'HEXISTS', 'loopstate:{j}:records', 'a')).to.equal(1);
     process.kill(replica.pid, 'SIGSTOP');
     const commit = { checks: [{ key: 'b', revision: 0 }], puts: [{ key: 'b', value: 'own' }] };
@@ -100,6 +100,8 @@ describe('redis: replicas', () => {
     expect(await codeOf(other.commit(commit))).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
     expect((await store.commit({ puts: [{ key: 'c', value: 1 }], durability: 'written' })).ok).to.equal(true);
     process.kill(replica.pid, 'SIGCONT');
+    // On a machine that does much else the replica may need longer than one call waits.
+    await until(async () => (await store.commit({ puts: [{ key: 'd', value: 1 }] })).ok, 'the replica to catch up');
     const refused = await store.commit(commit);
     expect(refused).to.have.nested.property('conflicts[0].record.value', 'own');
     await replica.remove();
