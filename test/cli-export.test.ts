@@ -272,4 +272,4 @@ describe('loopstate export and import', () => {
     expect((await cli(['import', '--state', 'new.json', '--replace', '-'], { input: old(5) })).code).to.equal(0);
     expect(await costOf()).to.equal(5);
   });
-}).timeout(60_000);
+}).timeout(300_000);

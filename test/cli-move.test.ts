@@ -205,4 +205,4 @@ describe('loopstate copy', () => {
     expect((await cli(['copy', source, target])).code).to.equal(0);
     expect((await exportOf(target)) === (await exportOf(source))).to.equal(true);
   });
-}).timeout(60_000);
+}).timeout(600_000);
