@@ -18,6 +18,7 @@ import {
   type RunRecord,
   runKey,
 } from './loop-records.js';
+import { nanoUsdOf, usdOf } from './nano-usd.js';
 import { SettledItems } from './settled-items.js';
 
 /** How far the loop is, folded from the records of its items. */
@@ -102,7 +103,7 @@ export class LoopView {
       glitched: this.#glitched,
       inProgress: this.#counts.claimed,
       outstanding: this.#counts.outstanding,
-      costUsd: (this.#nanoUsd + Math.round((this.meta?.record.carriedUsd ?? 0) * 1e9)) / 1e9,
+      costUsd: usdOf(this.#nanoUsd + nanoUsdOf(this.meta?.record.carriedUsd ?? 0)),
     };
   }
 
@@ -222,7 +223,7 @@ export class LoopView {
     this.#counts[item.status] += step;
     if (item.quarantined) this.#quarantined += step;
     if (item.status === 'outstanding' && item.record?.glitches !== undefined) this.#glitched += step;
-    this.#nanoUsd += step * Math.round(item.costUsd * 1e9);
+    this.#nanoUsd += step * nanoUsdOf(item.costUsd);
   }
 }
 

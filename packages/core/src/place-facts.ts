@@ -2,31 +2,7 @@
 import { constants, type Stats } from 'node:fs';
 import { access, readdir, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-
-/** Linux file systems by their types in `statfs`. */
-const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
-  [0xef53, 'ext4'],
-  [0x58465342, 'xfs'],
-  [0x9123683e, 'btrfs'],
-  [0x2fc12fc1, 'zfs'],
-  [0xf2f52010, 'f2fs'],
-  [0xca451a4e, 'bcachefs'],
-  [0x4d44, 'vfat'],
-  [0x2011bab0, 'exfat'],
-  [0x5346544e, 'ntfs'],
-  [0x7366746e, 'ntfs3'],
-  [0x73717368, 'squashfs'],
-  [0x01021994, 'tmpfs'],
-  [0x858458f6, 'ramfs'],
-  [0x794c7630, 'overlay'],
-  [0x65735546, 'FUSE'],
-  [0x6969, 'NFS'],
-  [0x517b, 'SMB'],
-  [0xfe534d42, 'SMB'],
-  [0xff534d42, 'CIFS'],
-  [0x01021997, '9p'],
-  [0x00c36400, 'Ceph'],
-]);
+import { fileSystemOf } from './file-systems.js';
 
 /** A file system, as far as it tells. */
 export interface FileSystemFacts {
@@ -88,7 +64,7 @@ async function learnFileSystem(directory: string): Promise<FileSystemFacts | und
   const told = await orUndefined(statfs(directory), 'EACCES', 'EPERM', 'ENOSYS', 'ENOTSUP');
   // Those that the kernel makes up, such as /proc, have no blocks.
   if (told === undefined || told.blocks === 0) return undefined;
-  const name = process.platform === 'linux' ? (FILE_SYSTEMS.get(told.type) ?? `0x${told.type.toString(16)}`) : 'unknown';
+  const name = process.platform === 'linux' ? (fileSystemOf(told.type)?.name ?? `0x${told.type.toString(16)}`) : 'unknown';
   // Some file systems make room for files as they come, and say 0 of 0.
   return { name, freeBytes: told.bavail * told.bsize, ...(told.files > 0 ? { freeFiles: told.ffree } : {}) };
 }

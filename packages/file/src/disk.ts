@@ -4,6 +4,7 @@
  */
 import fs from 'node:fs';
 import { dirname } from 'node:path';
+import { fileSystemOf } from '@loopstate/core';
 
 /** What tells one state of a file from another, and who may use it. */
 export interface FileStamp {
@@ -108,25 +109,6 @@ const FS = fs.constants;
 /** On Linux, a descriptor opened with this flag makes each write durable in one call, with the size where it changed. */
 const SYNCED_WRITES: number | undefined = process.platform === 'linux' ? FS.O_DSYNC : undefined;
 
-/** Types of Linux file systems (`statfs`) whose `fsync` a power loss can undo, or whose server decides. */
-const FORGETFUL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
-  0x01021994, // tmpfs
-  0x858458f6, // ramfs
-  0x794c7630, // overlay: its `volatile` mode cannot be told from here
-  0x6969, // NFS
-  0xff534d42, // CIFS
-  0xfe534d42, // SMB2
-  0x517b, // SMB
-  0x01021997, // 9p
-  0x00c36400, // Ceph
-  0x0bd00bd0, // Lustre
-  0x5346414f, // AFS
-  0x6b414653, // AFS
-  0x786f4256, // a folder shared by VirtualBox
-  0xbacbacbc, // a folder shared by VMware
-  0x65735546, // FUSE
-]);
-
 /** The disk of this machine. */
 export const nodeDisk: Disk = {
   createFile: async (path, mode) => new NodeFile(await open(path, FS.O_WRONLY | FS.O_CREAT | FS.O_EXCL, mode), undefined),
@@ -166,7 +148,7 @@ export const nodeDisk: Disk = {
   assertWritable: (directory) => fs.promises.access(directory, FS.W_OK | FS.X_OK),
   async survivesPowerLoss(directory) {
     if (process.platform !== 'linux') return true;
-    return !FORGETFUL_FILE_SYSTEMS.has((await fs.promises.statfs(directory)).type);
+    return (fileSystemOf((await fs.promises.statfs(directory)).type)?.kind ?? 'local') === 'local';
   },
 };
 

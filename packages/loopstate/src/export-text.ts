@@ -14,7 +14,7 @@
  * - The last line has the number of lines between, and the SHA-256 of all bytes before it: so a text that was cut is noticed.
  */
 import { createHash } from 'node:crypto';
-import { type Json, type LoopReader, type MovableItem, movable, RECORD_FORMAT } from '@loopstate/core';
+import { type Json, type LoopReader, type MovableItem, movable, nanoUsdOf, RECORD_FORMAT, usdOf } from '@loopstate/core';
 
 /** The version of the format that this version writes. */
 export const EXPORT_FORMAT = 1;
@@ -43,16 +43,16 @@ export async function* exportLines(loop: LoopReader): AsyncGenerator<string> {
  */
 export async function* version2Text(loop: LoopReader): AsyncGenerator<string> {
   let isFirst = true;
-  let nanoUsd = Math.round((await loop.carriedUsd()) * 1e9);
+  let nanoUsd = nanoUsdOf(await loop.carriedUsd());
   yield '{"version":2,"results":{';
   for await (const [id, record] of loop.items()) {
-    nanoUsd += Math.round((record.costUsd ?? 0) * 1e9);
+    nanoUsd += nanoUsdOf(record.costUsd ?? 0);
     const result = version2Result(movable(record));
     if (result === undefined) continue;
     yield `${isFirst ? '' : ','}\n${JSON.stringify(id)}:${JSON.stringify(result)}`;
     isFirst = false;
   }
-  yield `\n},"claims":{},"totalUsd":${nanoUsd / 1e9}}\n`;
+  yield `\n},"claims":{},"totalUsd":${usdOf(nanoUsd)}}\n`;
 }
 
 function version2Result({ status, reason, cost }: MovableItem): { readonly [name: string]: Json } | undefined {

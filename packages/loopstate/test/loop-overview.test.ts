@@ -17,6 +17,7 @@ describe('LoopOverview', () => {
     console.log(`      LOOPSTATE_SEED=${seed}`);
     const random = seeded(seed);
     const { store, states } = await twoStates();
+    await states[0]?.putCarriedUsd(1 / 3);
     const follower = await follow(openMemoryBackend({ store, reach: 'network' }));
     for (let n = 0; n < 600; n++) {
       const state = states[random() < 0.5 ? 0 : 1] as LoopState;

@@ -1,34 +1,11 @@
 /** The file system around a database: where the file really is, whether it may be there, and durable changes of names. */
 import fs from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { UnavailableError } from '@loopstate/core';
+import { fileSystemOf, UnavailableError } from '@loopstate/core';
 import type { StoreNames } from './names.js';
 import { badOption, hasCode } from './trouble.js';
 
 const LINKS_MAX = 40;
-
-/** Types of Linux file systems (`statfs`) that other hosts write too: SQLite shares memory and locks within one host only. */
-const NETWORK_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
-  [0x6969, 'NFS'],
-  [0x517b, 'SMB'],
-  [0xfe534d42, 'SMB'],
-  [0xff534d42, 'CIFS'],
-  [0x01021997, '9p'],
-  [0x00c36400, 'Ceph'],
-  [0x0bd00bd0, 'Lustre'],
-  [0x5346414f, 'AFS'],
-  [0x6b414653, 'AFS'],
-  [0x786f4256, 'a folder shared by VirtualBox'],
-  [0xbacbacbc, 'a folder shared by VMware'],
-]);
-
-/** Types of Linux file systems whose `fsync` a power loss can undo, or that cannot be told from here. */
-const FORGETFUL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
-  0x01021994, // tmpfs
-  0x858458f6, // ramfs
-  0x794c7630, // overlay: its `volatile` mode cannot be told from here
-  0x65735546, // FUSE: may be anything
-]);
 
 /** The type of the file system of a directory, as `statfs` tells it; 0 where that means nothing. */
 export type FileSystemType = (directory: string) => Promise<number>;
@@ -84,7 +61,9 @@ export interface FileSystemVerdict {
 
 /** Judges a file system by its type. */
 export function judgeFileSystem(type: number): FileSystemVerdict {
-  return { network: NETWORK_FILE_SYSTEMS.get(type), survivesPowerLoss: !FORGETFUL_FILE_SYSTEMS.has(type) };
+  const { name, kind } = fileSystemOf(type) ?? { name: '', kind: 'local' };
+  // SQLite shares memory and locks within one host only.
+  return { network: kind === 'network' ? name : undefined, survivesPowerLoss: kind === 'local' };
 }
 
 /** Makes a directory and its missing parents, durably. */

@@ -7,7 +7,16 @@
  * - of an item nothing is kept but its id, its status and its cost, and while a run holds it, since when: there may be a million;
  * - at most {@link REASONS_MAX} reasons and {@link RECENT_MAX} outcomes are kept.
  */
-import type { ItemSnapshot, ItemStatus, LoopChange, MetaRecord, Progress, RunRecord } from '@loopstate/core';
+import {
+  type ItemSnapshot,
+  type ItemStatus,
+  type LoopChange,
+  type MetaRecord,
+  nanoUsdOf,
+  type Progress,
+  type RunRecord,
+  usdOf,
+} from '@loopstate/core';
 import { OutcomeRate } from './outcome-rate.js';
 
 /** More different reasons are counted as one. */
@@ -124,7 +133,7 @@ export class LoopOverview {
       glitched: this.#glitched,
       inProgress: this.#counts.claimed,
       outstanding: this.#counts.outstanding,
-      costUsd: this.#nanoUsd / 1e9 + (this.#meta?.carriedUsd ?? 0),
+      costUsd: usdOf(this.#nanoUsd + nanoUsdOf(this.#meta?.carriedUsd ?? 0)),
     };
   }
 
@@ -180,7 +189,7 @@ export class LoopOverview {
   }
 
   #knownOf(id: string, item: ItemSnapshot): KnownItem {
-    const nanoUsd = Math.round((item.costUsd ?? 0) * 1e9);
+    const nanoUsd = nanoUsdOf(item.costUsd ?? 0);
     if (item.status === 'completed' && nanoUsd === 0) return COMPLETED;
     return {
       status: item.status,
