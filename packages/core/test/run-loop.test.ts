@@ -242,7 +242,8 @@ describe('runLoop and failures of work', () => {
     const { run } = await loop();
     const { result } = await run({
       items: numbered(50),
-      glitches: { ...FAST, maxInRow: 5 },
+      // None of them is due again meanwhile, however slow the machine.
+      glitches: { minDelayMs: 60_000, maxDelayMs: 60_000, maxInRow: 5 },
       work: () => ({ status: 'glitch', reason: 'down' }),
     });
     expect(result).to.include({ status: 'stopped', reason: 'too-many-glitches' });
