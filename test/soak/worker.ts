@@ -44,6 +44,8 @@ const state = await open();
 if (state !== undefined) {
   write({ type: 'opened', findings: state.recovery });
   areDisksFaulty = task.diskFaultEvery > 0;
+  // The loop listens until its last outcome; a signal that comes later must not end this process before its last word.
+  process.on('SIGTERM', () => undefined);
   const result = await runLoop({
     state,
     items: Array.from({ length: task.items }, (_, n) => `item-${n}`),

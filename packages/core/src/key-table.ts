@@ -52,23 +52,15 @@ export class KeyTable {
 
   /** The slot of a key; -1: it is not there. */
   find(key: string): number {
-    const hash = hashOf(key);
-    if (hash === -1) return this.#others.get(key) ?? -1;
-    const { table } = this.#shardOf(hash);
-    const mask = table.length - 1;
-    for (let at = (hash >>> SHARD_BITS) & mask; ; at = (at + 1) & mask) {
-      const entry = table[at] as number;
-      if (entry === EMPTY) return -1;
-      if (entry !== REMOVED && this.#hashes[entry - 1] === hash && this.#isAt(entry - 1, key)) return entry - 1;
-    }
+    return this.#findHashed(hashOf(key), key);
   }
 
   /** The slot of a key, which is given one if it has none. */
   place(key: string): number {
-    const found = this.find(key);
+    const hash = hashOf(key);
+    const found = this.#findHashed(hash, key);
     if (found !== -1) return found;
     const slot = this.#free.pop() ?? this.#newSlot();
-    const hash = hashOf(key);
     if (hash === -1) {
       this.#others.set(key, slot);
       this.#otherAt.set(slot, key);
@@ -144,6 +136,17 @@ export class KeyTable {
     this.#otherAt.clear();
     this.#free.length = 0;
     this.#slots = 0;
+  }
+
+  #findHashed(hash: number, key: string): number {
+    if (hash === -1) return this.#others.get(key) ?? -1;
+    const { table } = this.#shardOf(hash);
+    const mask = table.length - 1;
+    for (let at = (hash >>> SHARD_BITS) & mask; ; at = (at + 1) & mask) {
+      const entry = table[at] as number;
+      if (entry === EMPTY) return -1;
+      if (entry !== REMOVED && this.#hashes[entry - 1] === hash && this.#isAt(entry - 1, key)) return entry - 1;
+    }
   }
 
   #shardOf(hash: number): Shard {

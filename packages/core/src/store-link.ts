@@ -125,24 +125,23 @@ export class StoreLink {
       await this.#readAfter(this.#cursor);
     } catch (error) {
       if (!isLoopStateError(error, 'LOOPSTATE_HISTORY_GONE')) throw error;
-      const present = await this.#readAfter(0);
+      const present = new Set<string>();
+      await this.#readAfter(0, present);
       this.view.retain(present, this.#cursor);
     }
     this.watch.observe(this.view, beganMs, this.#environment.monotonicMs());
   }
 
-  /** Takes in all changes after `since` and returns their keys. */
-  async #readAfter(since: number): Promise<ReadonlySet<string>> {
-    const keys = new Set<string>();
+  /** Takes in all changes after `since`, and adds their keys to `keys`, if given: there may be a million. */
+  async #readAfter(since: number, keys?: Set<string>): Promise<void> {
     let last = since;
     for await (const change of this.backend.changes(since)) {
-      if (since === 0 && this.#cursor > 0) keys.add(change.key);
+      keys?.add(change.key);
       this.view.take(change);
       // Several keys may share a revision: it is done with only when the next begins.
       if (change.revision > last) this.#cursor = Math.max(this.#cursor, last);
       last = change.revision;
     }
     this.#cursor = Math.max(this.#cursor, last);
-    return keys;
   }
 }

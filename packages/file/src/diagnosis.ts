@@ -17,7 +17,7 @@ import { kernelLock, lookAtLock } from './lock.js';
 import { StoreNames } from './names.js';
 import { logOf, recover, type Surroundings } from './opening.js';
 import type { LogEntry } from './record-log.js';
-import { toRecord } from './store.js';
+import { toRecord } from './record-log.js';
 import { resolveStatePath } from './store-files.js';
 import { unavailable } from './trouble.js';
 

@@ -18,10 +18,9 @@ import { FileReader } from './file-reader.js';
 import { kernelLock, type Lock } from './lock.js';
 import { StoreNames } from './names.js';
 import { openStore, type Surroundings } from './opening.js';
-import type { RecordLog } from './record-log.js';
+import { type RecordLog, toRecord } from './record-log.js';
 import type { ImportOldFormat } from './recovery.js';
 import { shareStore } from './registry.js';
-import { toChange, toRecord } from './store.js';
 import { resolveStatePath } from './store-files.js';
 import { closed, unavailable } from './trouble.js';
 
@@ -177,15 +176,15 @@ class FileHandle implements StateBackend {
     let after = since;
     do {
       if (since > 0 && after < log.forgotten) throw new HistoryGoneError(since);
-      const slice = log.slice(after, CHANGES_AT_ONCE);
+      const slice = log.changes(after, CHANGES_AT_ONCE);
       after = slice.at(-1)?.revision ?? until;
       // What was put again meanwhile stands behind the end: it is taken along in one piece, so that no key is missed.
       // Not by spreading: it may be more than a call can have arguments.
-      const rest = after >= until || slice.length < CHANGES_AT_ONCE ? log.slice(after, Number.POSITIVE_INFINITY) : [];
-      for (const entries of [slice, rest]) {
-        for (const entry of entries) {
+      const rest = after >= until || slice.length < CHANGES_AT_ONCE ? log.changes(after, Number.POSITIVE_INFINITY) : [];
+      for (const changes of [slice, rest]) {
+        for (const change of changes) {
           this.#assertOpen();
-          if (entry.text !== undefined || since > 0) yield toChange(entry);
+          if (change.record !== undefined || since > 0) yield change;
         }
       }
     } while (after < until);

@@ -8,6 +8,7 @@
  * - The bytes are there in one of the two forms, as they are or deflated.
  */
 import { deflateRaw, inflateRawSync } from 'node:zlib';
+import type { Json, StateRecord } from '@loopstate/core';
 import type { LogEntry } from './record-log.js';
 
 const QUOTE = 0x22;
@@ -141,6 +142,17 @@ export class RecordBlock {
     const atStart = 3 + JSON.stringify(key).length + String(revision).length;
     const atEnd = text.indexOf(',', atStart);
     return { key, revision, at: Number(text.slice(atStart, atEnd)), text: text.slice(atEnd + 1, -1) };
+  }
+
+  /** All records, with fresh copies of their values; `undefined` in place of a deletion. `bytes`: those of the block. */
+  decode(bytes: Buffer): (StateRecord | undefined)[] {
+    const rows = JSON.parse(`[${bytes.toString()}]`) as [key: string, revision: number, at: number, value: Json][];
+    let next = 0;
+    return Array.from(this.#ends, (_, index) => {
+      if (this.isDeletion(index)) return undefined;
+      const [key, revision, at, value] = rows[next++] as (typeof rows)[number];
+      return { key, value, revision, at };
+    });
   }
 
   get isDeflated(): boolean {

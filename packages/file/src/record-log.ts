@@ -9,7 +9,7 @@
  * - A deletion stays as an entry without text until {@link DELETIONS_MAX} newer ones came; `forgotten` is the largest revision
  *   of one that is no longer known.
  */
-import { grown, KeyTable } from '@loopstate/core';
+import { decodeValue, grown, KeyTable, type StateChange, type StateRecord } from '@loopstate/core';
 import { type KeyVisitor, RecordBlock } from './record-block.js';
 
 /** A chunk is closed when it has so many entries, at the end of a commit; a commit writes at most as many. */
@@ -39,6 +39,11 @@ interface Chunk {
   /** How many of its entries stand. */
   standing: number;
   block: RecordBlock;
+}
+
+/** A record as the contract has it, with a fresh copy of its value. */
+export function toRecord({ key, revision, at, text }: LogEntry): StateRecord {
+  return { key, value: decodeValue(text ?? 'null'), revision, at };
 }
 
 /** Bytes of records that can be written as they are. */
@@ -154,6 +159,27 @@ export class RecordLog {
       if (entry.revision <= after || !this.#stands(this.#growingSlots[index] as number, this.#growingId, index)) continue;
       if (isEnough(found, atLeast, entry.revision)) return found;
       found.push(entry);
+    }
+    return found;
+  }
+
+  /** The same as changes, but whole chunks: many records are decoded far quicker together than one after another. */
+  changes(after: number, atLeast: number): StateChange[] {
+    const found: StateChange[] = [];
+    for (let at = this.#firstChunkAfter(after); at < this.#packed.length; at++) {
+      if (found.length >= atLeast) return found;
+      const { id, block } = this.#packed[at] as Chunk;
+      const records = block.decode(this.#bytesOf(block));
+      for (let index = 0; index < block.count; index++) {
+        const slot = block.slots[index] as number;
+        const revision = block.revisions[index] as number;
+        if (revision <= after || !this.#stands(slot, id, index)) continue;
+        const record = records[index];
+        found.push(record === undefined ? { key: this.#keys.keyAt(slot), revision } : { key: record.key, revision, record });
+      }
+    }
+    for (const [index, entry] of this.#growing.entries()) {
+      if (entry.revision > after && this.#stands(this.#growingSlots[index] as number, this.#growingId, index)) found.push(toChange(entry));
     }
     return found;
   }
@@ -339,6 +365,11 @@ export class RecordLog {
     this.#keys.remove(key);
     this.#forgotten = Math.max(this.#forgotten, revision);
   }
+}
+
+function toChange(entry: LogEntry): StateChange {
+  const { key, revision, text } = entry;
+  return text === undefined ? { key, revision } : { key, revision, record: toRecord(entry) };
 }
 
 function isEnough(found: readonly LogEntry[], atLeast: number, nextRevision: number): boolean {

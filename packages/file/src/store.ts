@@ -17,9 +17,7 @@ import {
   type CheckedCommit,
   type CommitResult,
   type Conflict,
-  decodeValue,
   type RecoveryFinding,
-  type StateChange,
   type StateRecord,
   UnavailableError,
 } from '@loopstate/core';
@@ -28,7 +26,7 @@ import { type FindingCode, HOW_TO_RESET } from './findings.js';
 import { encodeCommit } from './journal.js';
 import { JournalFile, JournalInDoubtError } from './journal-file.js';
 import type { StoreNames } from './names.js';
-import type { LogEntry, RecordLog } from './record-log.js';
+import { type LogEntry, type RecordLog, toRecord } from './record-log.js';
 import type { SnapshotFile } from './snapshot-file.js';
 import { outcomeUnknown, unavailable } from './trouble.js';
 
@@ -358,15 +356,4 @@ export class FileStore {
 
 function systemError(error: unknown): unknown {
   return error instanceof JournalInDoubtError ? error.cause : error;
-}
-
-/** A record as the contract has it, with a fresh copy of its value. */
-export function toRecord({ key, revision, at, text }: LogEntry): StateRecord {
-  return { key, value: decodeValue(text ?? 'null'), revision, at };
-}
-
-/** A change as the contract has it. */
-export function toChange(entry: LogEntry): StateChange {
-  const { key, revision, text } = entry;
-  return text === undefined ? { key, revision } : { key, revision, record: toRecord(entry) };
 }

@@ -1,11 +1,16 @@
 /**
  * Proves that the log in memory equals a naive model: random puts and deletes, with slices, cuts and forgetting in between.
  */
+import type { StateChange } from '@loopstate/core';
 import { expect } from 'chai';
-import { type LogEntry, RecordLog } from '../src/record-log.js';
+import { type LogEntry, RecordLog, toRecord } from '../src/record-log.js';
 import { announceRandom } from './seed.js';
 
 const put = (key: string, revision: number): LogEntry => ({ key, revision, at: 0, text: String(revision) });
+const toChange = (entry: LogEntry): StateChange =>
+  entry.text === undefined
+    ? { key: entry.key, revision: entry.revision }
+    : { key: entry.key, revision: entry.revision, record: toRecord(entry) };
 const byRevisionAndKey = (a: LogEntry, b: LogEntry) => a.revision - b.revision || (a.key < b.key ? -1 : 1);
 const deletion = (key: string, revision: number): LogEntry => ({ key, revision, at: 0, text: undefined });
 
@@ -44,6 +49,9 @@ describe('file: RecordLog', () => {
           const some = log.slice(after, 10);
           expect(some).to.deep.equal(all.slice(0, some.length));
           expect(all[some.length]?.revision).not.to.equal(some.at(-1)?.revision ?? 0);
+          const changes = log.changes(after, 10);
+          expect(changes).to.deep.equal(all.slice(0, Math.max(10, changes.length)).map(toChange));
+          expect(all[changes.length]?.revision).not.to.equal(changes.at(-1)?.revision ?? 0);
         }
       }
       expect(log.present).to.equal([...model.values()].filter(({ text }) => text !== undefined).length);
