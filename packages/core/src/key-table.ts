@@ -50,6 +50,13 @@ export class KeyTable {
     return this.#slots;
   }
 
+  /** Makes room for so many keys at once, which would cost more in steps. */
+  reserve(keys: number): void {
+    const length = tableFor(keys / SHARDS);
+    for (const shard of this.#shards) if (shard.table.length < length) this.#resize(shard, length);
+    if (this.#hashes.length < keys) this.#growSlots(keys);
+  }
+
   /** The slot of a key; -1: it is not there. */
   find(key: string): number {
     return this.#findHashed(hashOf(key), key);
@@ -181,12 +188,14 @@ export class KeyTable {
 
   #newSlot(): number {
     const slot = this.#slots++;
-    if (slot === this.#hashes.length) {
-      this.#hashes = grown(this.#hashes, Uint32Array);
-      this.#places = grown(this.#places, Uint32Array);
-      this.#lengths = grown(this.#lengths, Uint16Array);
-    }
+    if (slot === this.#hashes.length) this.#growSlots(2 * slot);
     return slot;
+  }
+
+  #growSlots(length: number): void {
+    this.#hashes = grown(this.#hashes, Uint32Array, length);
+    this.#places = grown(this.#places, Uint32Array, length);
+    this.#lengths = grown(this.#lengths, Uint16Array, length);
   }
 
   /** A place for so many bytes, in the last page. */
@@ -210,14 +219,32 @@ export class KeyTable {
   }
 
   #rehash(shard: Shard): void {
-    const entries = shard.table.filter((entry) => entry > 0);
+    let keys = 0;
+    for (const entry of shard.table) if (entry > 0) keys++;
     // As large as it needs to be: it may have been full of marks of removal.
-    let length = TABLE_LEAST;
-    while (8 * (entries.length + 1) > 4 * length) length *= 2;
+    this.#resize(shard, tableFor(keys));
+  }
+
+  #resize(shard: Shard, length: number): void {
+    const old = shard.table;
+    const mask = length - 1;
     shard.table = new Int32Array(length);
     shard.used = 0;
-    for (const entry of entries) this.#enter(shard, entry - 1);
+    for (const entry of old) {
+      if (entry <= 0) continue;
+      let at = ((this.#hashes[entry - 1] as number) >>> SHARD_BITS) & mask;
+      while (shard.table[at] !== EMPTY) at = (at + 1) & mask;
+      shard.table[at] = entry;
+      shard.used++;
+    }
   }
+}
+
+/** The length of a table that so many keys fill by half at most. */
+function tableFor(keys: number): number {
+  let length = TABLE_LEAST;
+  while (2 * (keys + 1) > length) length *= 2;
+  return length;
 }
 
 /** FNV-1a over the units of a key, mixed once more (the finalizer of MurmurHash3); -1: a unit is no byte below 128. Both are in the public domain. */
@@ -243,12 +270,13 @@ function mixed(hash: number): number {
   return (left ^ (left >>> 16)) >>> 0;
 }
 
-/** Twice as much room. */
+/** As much room as is asked for, or twice as much. */
 export function grown<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(
   array: T,
   kind: new (length: number) => T,
+  length = array.length * 2,
 ): T {
-  const larger = new kind(array.length * 2);
+  const larger = new kind(length);
   larger.set(array);
   return larger;
 }

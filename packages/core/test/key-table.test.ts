@@ -11,6 +11,7 @@ describe('KeyTable', () => {
     const table = new KeyTable();
     const slots = new Map<string, number>();
     for (let call = 0; call < 200_000; call++) {
+      if (random() < 0.0001) table.reserve(Math.floor(random() * 20_000));
       const number = Math.floor(random() * 5_000);
       const key = number % 7 === 0 ? `schlüssel/${number}` : `item/${number}`;
       if (random() < 0.45) {

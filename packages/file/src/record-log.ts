@@ -90,6 +90,7 @@ export class RecordLog {
       bytes: (bytes, start, end) => log.#keys.placeBytes(bytes, start, end),
       text: (key) => log.#keys.place(key),
     };
+    log.#reserve(blocks.reduce((sum, { count }) => sum + count, 0));
     for (const block of blocks) {
       block.placeKeys(keys);
       log.#addBlock(block);
@@ -217,10 +218,18 @@ export class RecordLog {
     this.#packed.push(chunk);
   }
 
+  #reserve(keys: number): void {
+    this.#keys.reserve(keys);
+    if (keys > this.#places.length) this.#growPlaces(keys);
+  }
+
   #makeRoom(slot: number): void {
-    if (slot < this.#places.length) return;
-    this.#places = grown(this.#places, Float64Array);
-    this.#isRecord = grown(this.#isRecord, Uint8Array);
+    if (slot >= this.#places.length) this.#growPlaces(2 * slot);
+  }
+
+  #growPlaces(length: number): void {
+    this.#places = grown(this.#places, Float64Array, length);
+    this.#isRecord = grown(this.#isRecord, Uint8Array, length);
   }
 
   /** The standing entry of a slot, if there is one, stands no longer. */
