@@ -7,7 +7,7 @@ import { EXIT_CODES } from '../../packages/loopstate/src/cli/exit-codes.js';
 import { createProgram } from '../../packages/loopstate/src/cli/program.js';
 import { GENERATED, table } from './markdown.js';
 
-type Command = ReturnType<typeof createProgram>;
+type Command = Awaited<ReturnType<typeof createProgram>>;
 
 /** The same on every terminal. */
 const HELP_COLUMNS = 100;
@@ -30,8 +30,8 @@ Opening a state repairs what it can, keeps damaged files aside and says so: as l
 \`doctor\` with the same names, and as \`state.recovery\` in the library.`;
 
 /** The text of \`docs/commands.md\`. */
-export function commandReference(): string {
-  const program = createProgram(() => undefined);
+export async function commandReference(): Promise<string> {
+  const program = await createProgram(() => undefined);
   const commands = program.commands.filter((command) => command.name() !== 'help');
   return `${[
     INTRODUCTION.replace('\n\n', `\n\n${GENERATED}\n\n`),

@@ -17,9 +17,9 @@ process.exit(exitCode);
 
 async function main(argv: readonly string[]): Promise<ExitCode> {
   let exitCode: ExitCode = 0;
-  const program = createProgram((code) => {
+  const program = await createProgram((code) => {
     exitCode = code;
-  });
+  }, argv[2]);
   try {
     await program.parseAsync(argv);
     return exitCode;

@@ -5,9 +5,23 @@
 import { expect } from 'chai';
 import { argvCommand, MissingFieldError, shellCommand } from '../src/cli/child-command.js';
 import { itemLines } from '../src/cli/item-lines.js';
+import { createProgram } from '../src/cli/program.js';
 import { durationText, Tally } from '../src/cli/tally.js';
 import { visible, visibleJson, visibleStart } from '../src/cli/visible-text.js';
 import { WholeLines } from '../src/cli/whole-lines.js';
+
+describe('createProgram', () => {
+  it('has each subcommand also when that is all that is loaded', async () => {
+    const names = async (asked?: string) => (await createProgram(() => undefined, asked)).commands.map((command) => command.name());
+    const all = await names();
+    expect(all).to.include.members(['run', 'retry', 'copy']);
+    for (const name of all)
+      expect(await names(name))
+        .to.include(name)
+        .and.to.have.length.below(4);
+    for (const other of ['help', '--version', 'toString', '']) expect(await names(other)).to.deep.equal(all);
+  });
+});
 
 describe('itemLines', () => {
   const items = async (bytes: Buffer, chunkBytes: number): Promise<string[]> => {

@@ -1,23 +1,37 @@
 /** The command line as a whole: what `loopstate` understands, and what it says of itself. */
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
-import { addCompactCommand } from './compact-command.js';
-import { addCopyCommand } from './copy-command.js';
-import { addDoctorCommand } from './doctor-command.js';
 import { EXIT_CODES, type ExitCode } from './exit-codes.js';
-import { addExportCommand } from './export-command.js';
-import { addImportCommand } from './import-command.js';
-import { addListCommand } from './list-command.js';
-import { addMendCommands } from './mend-commands.js';
-import { addResetCommand } from './reset-command.js';
-import { addRunCommand } from './run-command.js';
-import { addShowCommand } from './show-command.js';
-import { addStatusCommand } from './status-command.js';
 import { visible } from './visible-text.js';
-import { addWatchCommand } from './watch-command.js';
 
-/** The program with all its subcommands; `onExit` is told the exit code of the one that ran. */
-export function createProgram(onExit: (code: ExitCode) => void): Command {
+/** Adds a subcommand, or a few that are much alike. */
+type AddCommand = (program: Command, onExit: (code: ExitCode) => void) => void;
+
+const addMendCommands = async (): Promise<AddCommand> => (await import('./mend-commands.js')).addMendCommands;
+
+/** The subcommands, in the order of the help. A start that loads all of them takes nearly twice as long as one that loads what it needs. */
+const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  run: async () => (await import('./run-command.js')).addRunCommand,
+  status: async () => (await import('./status-command.js')).addStatusCommand,
+  list: async () => (await import('./list-command.js')).addListCommand,
+  show: async () => (await import('./show-command.js')).addShowCommand,
+  watch: async () => (await import('./watch-command.js')).addWatchCommand,
+  retry: addMendCommands,
+  forget: addMendCommands,
+  release: addMendCommands,
+  compact: async () => (await import('./compact-command.js')).addCompactCommand,
+  doctor: async () => (await import('./doctor-command.js')).addDoctorCommand,
+  reset: async () => (await import('./reset-command.js')).addResetCommand,
+  export: async () => (await import('./export-command.js')).addExportCommand,
+  import: async () => (await import('./import-command.js')).addImportCommand,
+  copy: async () => (await import('./copy-command.js')).addCopyCommand,
+};
+
+/**
+ * The program; `onExit` is told the exit code of the subcommand that ran. If `asked` names a subcommand the program has no other, else it has
+ * all of them.
+ */
+export async function createProgram(onExit: (code: ExitCode) => void, asked?: string): Promise<Command> {
   const program = new Command('loopstate')
     .description('Loops that survive being killed: run a command for each item, and go on where it stopped.')
     .version(versionOf(createRequire(import.meta.url)('../../package.json')))
@@ -26,18 +40,9 @@ export function createProgram(onExit: (code: ExitCode) => void): Command {
     // It repeats what was typed, or came from a script that expanded who knows what.
     .configureOutput({ writeErr: (text) => process.stderr.write(text.split('\n').map(visible).join('\n')) })
     .addHelpText('after', `\nExit codes:\n${exitCodeLines()}\n`);
-  addRunCommand(program, onExit);
-  addStatusCommand(program, onExit);
-  addListCommand(program, onExit);
-  addShowCommand(program, onExit);
-  addWatchCommand(program, onExit);
-  addMendCommands(program, onExit);
-  addCompactCommand(program, onExit);
-  addDoctorCommand(program, onExit);
-  addResetCommand(program, onExit);
-  addExportCommand(program, onExit);
-  addImportCommand(program, onExit);
-  addCopyCommand(program, onExit);
+  const isKnown = asked !== undefined && Object.hasOwn(COMMANDS, asked);
+  const loaders = isKnown ? [COMMANDS[asked] as () => Promise<AddCommand>] : new Set(Object.values(COMMANDS));
+  for (const load of loaders) (await load())(program, onExit);
   return program;
 }
 
