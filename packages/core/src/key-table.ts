@@ -14,13 +14,18 @@ const SHARD_BITS = 6;
 const TABLE_LEAST = 64;
 const PAGE_BITS = 20;
 const PAGE_BYTES = 1 << PAGE_BITS;
+/** How large the first page is at first: most stores are small. */
+const PAGE_BYTES_LEAST = 4_096;
 const EMPTY = 0;
 const REMOVED = -1;
+
+/** The table of every shard that has had no key yet. */
+const NO_ENTRIES = new Int32Array(1);
 
 /** One part of the keys: it grows by itself, so that no call has to rehash all of them. */
 class Shard {
   /** Slots plus one. */
-  table = new Int32Array(TABLE_LEAST);
+  table = NO_ENTRIES;
   /** Entries that are not `EMPTY`. */
   used = 0;
 }
@@ -29,7 +34,8 @@ class Shard {
 export class KeyTable {
   readonly #shards = Array.from({ length: SHARDS }, () => new Shard());
   readonly #pages: Uint8Array[] = [];
-  #pageEnd = PAGE_BYTES;
+  /** How much of the last page is taken. */
+  #pageEnd = 0;
   #hashes = new Uint32Array(TABLE_LEAST);
   /** Page and offset of a key in the pages. */
   #places = new Uint32Array(TABLE_LEAST);
@@ -133,11 +139,11 @@ export class KeyTable {
   /** Takes all keys out, and gives their memory back. */
   clear(): void {
     for (const shard of this.#shards) {
-      shard.table = new Int32Array(TABLE_LEAST);
+      shard.table = NO_ENTRIES;
       shard.used = 0;
     }
     this.#pages.length = 0;
-    this.#pageEnd = PAGE_BYTES;
+    this.#pageEnd = 0;
     this.#lengths.fill(0);
     this.#others.clear();
     this.#otherAt.clear();
@@ -200,13 +206,23 @@ export class KeyTable {
 
   /** A place for so many bytes, in the last page. */
   #room(length: number): number {
-    if (this.#pageEnd + length > PAGE_BYTES) {
-      this.#pages.push(new Uint8Array(PAGE_BYTES));
-      this.#pageEnd = 0;
-    }
+    if (this.#pageEnd + length > (this.#pages.at(-1)?.length ?? 0)) this.#growPages(this.#pageEnd + length);
     const start = this.#pageEnd;
     this.#pageEnd += length;
     return ((this.#pages.length - 1) << PAGE_BITS) | start;
+  }
+
+  /** Makes the only page larger, until it has the full size; then another. */
+  #growPages(wanted: number): void {
+    const [first] = this.#pages;
+    if (this.#pages.length > 1 || wanted > PAGE_BYTES) {
+      this.#pages.push(new Uint8Array(PAGE_BYTES));
+      this.#pageEnd = 0;
+      return;
+    }
+    let length = PAGE_BYTES_LEAST;
+    while (length < wanted) length *= 2;
+    this.#pages[0] = grown(first ?? new Uint8Array(), Uint8Array, length);
   }
 
   #enter(shard: Shard, slot: number): void {
