@@ -78,9 +78,10 @@ function storeInFiles(directory: string, urlOf: (directory: string) => string, l
 async function redisStore(name: string): Promise<SoakStore> {
   const server = await startRedis();
   const proxy = await startTcpProxy(server.port);
-  const url = (port: number): string => `redis://127.0.0.1:${port}/0?job=${name}&commandTimeoutMs=400&connectTimeoutMs=4000`;
+  const url = (port: number): string => `redis://127.0.0.1:${port}/0?job=${name}`;
   return {
-    ...servedStore(url(proxy.port), url(server.port), [server]),
+    // Whoever looks at it afterwards has time.
+    ...servedStore(`${url(proxy.port)}&commandTimeoutMs=400&connectTimeoutMs=4000`, url(server.port), [server]),
     async suffer(fault) {
       if (fault.do === 'server') return await killAndStart(server, fault.pauseMs);
       if (fault.how === 'lose') void proxy.loseReplies();
