@@ -11,6 +11,8 @@ export interface DoneDamage {
   readonly damage: Damage;
   /** The name of the file. */
   readonly name: string;
+  /** What it holds now; none: it is gone. */
+  readonly bytes: Buffer | undefined;
   /** Whether what was acknowledged may be gone. */
   readonly mayLose: boolean;
   /** Whether a loss may be told: what is left can't show that there was none. */
@@ -21,8 +23,15 @@ export interface DoneDamage {
 
 const ZEROED_BYTES = 64;
 
-/** Damages a file of the store in `directory`; `undefined`: there is no such file, or no copy of what it holds. */
-export function damageStore(directory: string, damage: Damage, { wasClosed }: { wasClosed: boolean }): DoneDamage | undefined {
+/**
+ * Damages a file of the store in `directory`; `undefined`: there is no such file, or no copy of what it holds. `earlier`: what was done before,
+ * which may not have been repaired yet.
+ */
+export function damageStore(
+  directory: string,
+  damage: Damage,
+  { wasClosed, earlier }: { wasClosed: boolean; earlier: readonly DoneDamage[] },
+): DoneDamage | undefined {
   const names = readdirSync(directory);
   const name = nameOf(damage.target, names);
   if (name === undefined) return undefined;
@@ -36,11 +45,17 @@ export function damageStore(directory: string, damage: Damage, { wasClosed }: { 
   const isLines = damage.target === 'state' || damage.target === 'previous' || damage.target === 'journal';
   // Of a database and its log it is up to SQLite what can be read when one of them is damaged: the copy stands by itself.
   const count = (other: string): boolean => other !== name && isData(other) && (damage.target !== 'database' || other.endsWith('.backup'));
-  const others = names.filter(count).map((other) => readFileSync(join(directory, other)));
+  const isDamaged = (other: string, now: Buffer): boolean =>
+    earlier.some((done) => done.name === other && done.bytes?.equals(now) === true);
+  const others = names.filter(count).flatMap((other) => {
+    const now = readFileSync(join(directory, other));
+    return isDamaged(other, now) ? [] : [now];
+  });
   const intact = isLines && after !== undefined ? [...others, intactLines(before, after)] : others;
   return {
     damage,
     name,
+    bytes: after,
     mayLose: damage.target === 'database' || damage.target === 'log' || (damage.target === 'journal' && !wasClosed),
     mayAlarm: damage.target === 'database' || damage.target === 'log' || damage.target === 'journal',
     stands: (text) => intact.some((bytes) => bytes.includes(text)),

@@ -9,7 +9,7 @@ import { hrtime } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compiledPackages } from '../support/compiled.js';
 import { Crew } from './crew.js';
-import { damageStore } from './damage.js';
+import { type DoneDamage, damageStore } from './damage.js';
 import { type Backend, type Fault, planRound, type RoundPlan } from './plan.js';
 import { openStore, type SoakStore } from './stores.js';
 import { violationsOf, violationsOfOpening } from './verify.js';
@@ -87,6 +87,7 @@ interface Life {
   items: number;
   /** It was damaged before the round began. */
   isDamaged: boolean;
+  readonly damages: DoneDamage[];
 }
 
 class Soak {
@@ -159,6 +160,7 @@ class Soak {
       excused: new Map(),
       items: 0,
       isDamaged: false,
+      damages: [],
     };
   }
 
@@ -283,8 +285,9 @@ class Soak {
     const life = this.#life as Life;
     const { crew, store, excused } = life;
     if (damage === undefined || store.directory === undefined) return;
-    const done = damageStore(store.directory, damage, { wasClosed: ending === 'finished' });
+    const done = damageStore(store.directory, damage, { wasClosed: ending === 'finished', earlier: life.damages });
     if (done === undefined) return;
+    life.damages.push(done);
     this.#counts.damages += 1;
     life.isDamaged = true;
     const { violations, lost } = violationsOfOpening({ workers: crew.all, excused }, await store.look(), done);

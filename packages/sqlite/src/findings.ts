@@ -8,7 +8,7 @@ export const FINDING_CODES = {
   'wal-missing': 'The database was not closed, and its write-ahead log is gone. The latest commits may be missing.',
   'wal-damaged': 'Commits in the write-ahead log are damaged. They and what came after them are lost; the log is put aside.',
   'wal-torn': 'A commit was cut short when the process or the machine stopped. It had not been acknowledged and is dropped.',
-  'backup-damaged': 'The copy was damaged, and not needed. It is put aside.',
+  'backup-damaged': 'The copy was damaged. What can be read of it is taken where it is needed, and it is put aside.',
   'backup-of-other-store': 'The copy beside the database belongs to another store. It is put aside.',
   'backup-failed': 'A copy could not be written. Nothing is lost; it is tried again later.',
 } as const;

@@ -154,7 +154,7 @@ function judgeRepair({ code, severity }: RecoveryFinding, { place, copiedAt }: S
   const where = code.startsWith('backup-') ? `${path}.backup` : path;
   const told = TOLD[code as keyof typeof TOLD];
   const isAlone = severity === 'loss' && code.startsWith('database-');
-  const lost = isAlone ? ' What can not be read of it is lost: there is no copy.' : '';
+  const lost = isAlone ? ' What can not be read of it is lost: there is no sound copy.' : '';
   const since = code === 'started-from-backup' ? ` What was committed after ${copiedAt?.toISOString()} may be missing.` : '';
   return {
     id: code,

@@ -9,7 +9,8 @@ import { dropTornLog, type KeptLog, putLogBack } from './kept-log.js';
 import type { LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
 import { makeFile, putAside, statIfPresent } from './place.js';
-import { REVISIONS_OF_A_GROUP, type Restored, restoreFile, restoreRecords, skipRevisions } from './restoration.js';
+import { type CopyUse, REVISIONS_OF_A_GROUP, type Restored, restoreFile, restoreRecords, skipRevisions } from './restoration.js';
+import { NOTHING } from './salvage.js';
 
 /** A finding, before it is reported. */
 type Finding = RecoveryFinding & { readonly code: FindingCode };
@@ -24,7 +25,7 @@ type LogTrouble = Extract<FindingCode, `wal-${string}`>;
 export type Remedy =
   | { readonly do: 'nothing' }
   | { readonly do: 'refuse'; readonly error: LoopStateError }
-  | { readonly do: 'restore-file'; readonly code: Trouble; readonly useCopy: boolean; readonly salvageOld: boolean }
+  | { readonly do: 'restore-file'; readonly code: Trouble; readonly copy: CopyUse; readonly salvageOld: boolean }
   | { readonly do: 'restore-records'; readonly code: Trouble }
   | { readonly do: 'skip-revisions'; readonly code: LogTrouble };
 
@@ -82,16 +83,17 @@ export function refuse(path: string, found: Inspection): void {
 /** What is to be done, by what was found: pure, so that every case can be read here. */
 export function remedyFor(path: string, { database, copy, log }: { database: Inspection; copy: Inspection; log: LogKind }): Remedy {
   const hasCopy = copy.kind === 'sound';
-  const hasLog = log !== 'absent';
-  const fromCopy = (code: Trouble, salvageOld: boolean): Remedy => ({ do: 'restore-file', code, useCopy: hasCopy, salvageOld });
+  const isLeft = hasCopy || copy.kind === 'damaged' || log !== 'absent';
+  const use: CopyUse = hasCopy ? 'whole' : copy.kind === 'damaged' ? 'sound-rows' : 'none';
+  const fromCopy = (code: Trouble, salvageOld: boolean): Remedy => ({ do: 'restore-file', code, copy: use, salvageOld });
   // Without its database, a copy that we can't read is all there is.
   if (copy.kind === 'newer' && database.kind !== 'sound') return refused(`${path}.backup`, copy);
   switch (database.kind) {
     case 'absent':
       // A log without its database would be taken for that of the next one.
-      return hasCopy || hasLog ? fromCopy('database-missing', false) : { do: 'nothing' };
+      return isLeft ? fromCopy('database-missing', false) : { do: 'nothing' };
     case 'empty':
-      return hasCopy || hasLog ? fromCopy('database-emptied', false) : { do: 'nothing' };
+      return isLeft ? fromCopy('database-emptied', false) : { do: 'nothing' };
     case 'without-records':
       return hasCopy ? { do: 'restore-records', code: 'database-emptied' } : { do: 'nothing' };
     case 'no-database':
@@ -105,7 +107,7 @@ export function remedyFor(path: string, { database, copy, log }: { database: Ins
       if (copy.kind === 'sound' && copy.revision > database.revision) return { do: 'restore-records', code: 'database-older' };
       if (log === 'damaged') return { do: 'skip-revisions', code: 'wal-damaged' };
       if (log === 'torn') return { do: 'skip-revisions', code: 'wal-torn' };
-      return database.isOpen && !hasLog ? { do: 'skip-revisions', code: 'wal-missing' } : { do: 'nothing' };
+      return database.isOpen && log === 'absent' ? { do: 'skip-revisions', code: 'wal-missing' } : { do: 'nothing' };
   }
 }
 
@@ -139,7 +141,7 @@ function refusal(path: string, found: Inspection): LoopStateError | undefined {
 
 type UselessCopy = 'backup-damaged' | 'backup-of-other-store';
 
-/** What the copy is; one that is of no use counts as absent. */
+/** What the copy is; one of which nothing may be taken counts as absent. */
 export async function inspectCopy(
   names: StoreNames,
   database: Inspection,
@@ -149,7 +151,7 @@ export async function inspectCopy(
   const isNeeded = copy.kind === 'sound' && (database.kind !== 'sound' || copy.revision > database.revision);
   if (isNeeded) copy = await inspect(names.backup);
   const uselessAs = whyUseless(copy, database);
-  return { copy: uselessAs === undefined ? copy : { kind: 'absent' }, uselessAs };
+  return { copy: uselessAs === undefined || copy.kind === 'damaged' ? copy : { kind: 'absent' }, uselessAs };
 }
 
 async function putCopyAside(names: StoreNames, code: UselessCopy, now: number): Promise<Finding> {
@@ -179,16 +181,17 @@ async function apply(
     return [logFinding(names, remedy.code, log)];
   }
   const writtenAt = (await statIfPresent(names.backup))?.mtime.toISOString() ?? 'earlier';
-  const { keptAs, salvaged } = await restore(names, remedy, { log, now });
+  const { keptAs, salvaged, rowsOfCopy } = await restore(names, remedy, { log, now });
   const message = {
     'database-missing': `${where} was gone.`,
     'database-emptied': `${where} was emptied.`,
     'database-damaged': `${where} was damaged (${reason}); ${salvaged.isComplete ? 'all' : salvaged.rows} rows of it could be read.`,
     'database-older': `${where} was older than its copy.`,
   }[remedy.code];
-  const isFromCopy = !salvaged.isComplete && (remedy.do === 'restore-records' || remedy.useCopy);
+  const isFromCopy = !salvaged.isComplete && (remedy.do === 'restore-records' || remedy.copy === 'whole');
   const severity = isFromCopy || salvaged.isComplete ? 'warning' : 'loss';
-  const found = finding({ code: remedy.code, severity, where, message: `${message} ${HOW_TO_RESET}` }, keptAs);
+  const taken = rowsOfCopy > 0 ? ` ${rowsOfCopy} rows were read of its copy, which is damaged too.` : '';
+  const found = finding({ code: remedy.code, severity, where, message: `${message}${taken} ${HOW_TO_RESET}` }, keptAs);
   if (!isFromCopy) return [found];
   const sequel = `The store goes on from ${names.backup}, written ${writtenAt}: what was committed after that may be missing.`;
   // An older database is the work of someone who had the choice.
@@ -223,12 +226,11 @@ async function restore(
   if (remedy.do === 'restore-records') return await restoreRecords(names, { keep: remedy.code === 'database-older', now });
   const restored = await restoreFile(names, { ...remedy, now });
   if (restored !== undefined) return restored;
-  if (remedy.code !== 'database-damaged')
-    return { keptAs: await putAside(names, names.files, now), salvaged: { rows: 0, isComplete: false } };
+  if (remedy.code !== 'database-damaged') return { keptAs: await putAside(names, names.files, now), salvaged: NOTHING, rowsOfCopy: 0 };
   await putLogBack(names, log);
   throw new LoopStateError(
     'LOOPSTATE_UNAVAILABLE',
-    `${names.database} is damaged, nothing of it can be read, and there is no copy. It is left there: move it away to start from nothing.`,
+    `${names.database} is damaged, nothing of it can be read, and there is no copy that can. It is left there: move it away to start from nothing.`,
   );
 }
 

@@ -6,7 +6,7 @@ import { writeFileHeader, writeJobHeader } from './headers.js';
 import type { StoreNames } from './names.js';
 import { freeTime, makeFile, publish, putAside, statIfPresent } from './place.js';
 import { COLUMNS, CREATION, FORMAT, parseFileHeader, revisionOf, TABLE } from './records.js';
-import { addRows, type Salvaged, salvage } from './salvage.js';
+import { addRows, NOTHING, type Salvaged, salvage } from './salvage.js';
 
 /** Commits that were lost had revisions too, and none may be given again; nobody commits more than this between two copies. */
 const REVISIONS_SKIPPED = 1_000_000_000;
@@ -14,7 +14,8 @@ const REVISIONS_SKIPPED = 1_000_000_000;
 /** The same where only the last transaction can have been lost: a group of commits. Few enough, since it happens with a crash. */
 export const REVISIONS_OF_A_GROUP = 1_000_000;
 
-const NOTHING: Salvaged = { rows: 0, isComplete: false };
+/** What is taken of a copy: all of it, or, if it is damaged, what can be read of it. */
+export type CopyUse = 'whole' | 'sound-rows' | 'none';
 
 /** What was done. */
 export interface Restored {
@@ -22,39 +23,53 @@ export interface Restored {
   readonly keptAs: string | undefined;
   /** What could be read of the damaged database. */
   readonly salvaged: Salvaged;
+  /** How many rows of a damaged copy could be read, and were taken in. */
+  readonly rowsOfCopy: number;
 }
 
 /**
- * Makes a new database from the copy (if `useCopy`) and from the sound rows of the old one (if `salvageOld`), puts the old files
- * aside and the new one in their place. With neither any row nor a copy, nothing is changed and `undefined` is returned.
+ * Makes a new database from the copy and from the sound rows of the old one (if `salvageOld`), puts the old files aside and the new one in
+ * their place. With neither any row nor a copy, nothing is changed and `undefined` is returned.
  *
  * Errors: those of SQLite, any system error; the old files are then as they were, or put aside.
  */
 export async function restoreFile(
   names: StoreNames,
-  { useCopy, salvageOld, now }: { useCopy: boolean; salvageOld: boolean; now: number },
+  { copy, salvageOld, now }: { copy: CopyUse; salvageOld: boolean; now: number },
 ): Promise<Restored | undefined> {
   const temporary = names.temporary();
   try {
-    const salvaged = salvageOld ? await salvage(names.database, async () => undefined) : NOTHING;
-    if (!useCopy && salvaged.rows === 0) return undefined;
-    if (useCopy) await fs.copyFile(names.backup, temporary, fs.constants.COPYFILE_EXCL);
+    const salvaged = salvageOld ? await look(names.database) : NOTHING;
+    const { rows: rowsOfCopy } = copy === 'sound-rows' && !salvaged.isComplete ? await lookAtCopy(names, salvaged) : NOTHING;
+    if (copy !== 'whole' && salvaged.rows + rowsOfCopy === 0) return undefined;
+    if (copy === 'whole') await fs.copyFile(names.backup, temporary, fs.constants.COPYFILE_EXCL);
     else await makeFile(temporary);
-    await withAttached(temporary, 'store', (connection) => fill(connection, names, salvaged));
+    const sources = [...(salvaged.rows > 0 ? [names.database] : []), ...(rowsOfCopy > 0 ? [names.backup] : [])];
+    await withAttached(temporary, 'store', (connection) => fill(connection, sources));
     const old = await statIfPresent(names.database);
     if (old !== undefined) await fs.chmod(temporary, Number(old.mode) & 0o777);
     const keptAs = await putAside(names, names.files, now);
     await publish(temporary, names.database);
-    return { keptAs, salvaged };
+    return { keptAs, salvaged, rowsOfCopy };
   } finally {
     await fs.rm(temporary, { force: true });
   }
 }
 
-async function fill(connection: SqlConnection, names: StoreNames, { rows }: Salvaged): Promise<void> {
+function look(path: string): Promise<Salvaged> {
+  return salvage(path, async () => undefined);
+}
+
+/** A copy of another store is none of this one. */
+async function lookAtCopy(names: StoreNames, { store }: Salvaged): Promise<Salvaged> {
+  const found = await look(names.backup);
+  return store === undefined || found.store === undefined || found.store === store ? found : NOTHING;
+}
+
+async function fill(connection: SqlConnection, sources: readonly string[]): Promise<void> {
   await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
     await connection.query(CREATION);
-    if (rows > 0) await salvage(names.database, (sound) => addRows(connection, sound));
+    for (const source of sources) await salvage(source, (sound) => addRows(connection, sound));
     await skipRevisions(connection);
   });
 }
@@ -76,7 +91,7 @@ export async function restoreRecords(names: StoreNames, { keep, now }: { keep: b
       await connection.query(`INSERT INTO ${TABLE} (${COLUMNS}) SELECT ${COLUMNS} FROM copy.loopstate_records`);
       await skipRevisions(connection);
     });
-    return { keptAs: keep ? aside : undefined, salvaged: NOTHING };
+    return { keptAs: keep ? aside : undefined, salvaged: NOTHING, rowsOfCopy: 0 };
   });
 }
 

@@ -1,6 +1,6 @@
 /** What can still be read of a damaged database: every row that SQLite finds and whose check sum is right. */
 import { numberOf, type SqlConnection, type SqlRow, textOf, withAttached } from './connection.js';
-import { COLUMNS, type StoredRow, sumOf, TABLE, toStoredRow } from './records.js';
+import { COLUMNS, parseFileHeader, type StoredRow, sumOf, TABLE, toStoredRow } from './records.js';
 import { hasCode, isDamage } from './trouble.js';
 
 const ROWS_AT_ONCE = 500;
@@ -11,7 +11,11 @@ export interface Salvaged {
   readonly rows: number;
   /** Every row that the index knows was found, and sound: nothing is missing. */
   readonly isComplete: boolean;
+  /** The id of the store, if the header of the file is sound. */
+  readonly store?: string;
 }
+
+export const NOTHING: Salvaged = { rows: 0, isComplete: false };
 
 /**
  * Hands the sound rows of the database at `path` to `take`, some of them perhaps twice. What SQLite can't read on the way is passed over.
@@ -21,20 +25,24 @@ export interface Salvaged {
 export async function salvage(path: string, take: (rows: readonly StoredRow[]) => Promise<void>): Promise<Salvaged> {
   const seen = new Map<number, string>();
   let areSound = true;
+  let header: string | undefined;
   const takeSound = async (rows: readonly SqlRow[]) => {
     const sound = rows.map(soundRow).filter((row) => row !== undefined);
-    for (const { seq, job, key } of sound) seen.set(seq, nameOf(job, key));
+    for (const { seq, job, key, value } of sound) {
+      seen.set(seq, nameOf(job, key));
+      if (job === '' && key === '') header = value ?? undefined;
+    }
     areSound &&= sound.length === rows.length;
     await take(sound);
   };
   const isRead = await walk(path, takeSound);
   const isComplete = isRead && areSound && (await indexKnowsOnly(path, new Set(seen.values())));
-  return { rows: seen.size, isComplete };
+  return { rows: seen.size, isComplete, ...(header === undefined ? {} : { store: parseFileHeader(header).store }) };
 }
 
 /**
  * Adds rows to the database that is attached as `store`, where they are newer than what stands there. Of a header only one that is
- * missing is taken: what stands there is from a sound copy. Errors: those of SQLite.
+ * missing is taken: what stands there is from a sound copy, or newer. Errors: those of SQLite.
  */
 export async function addRows(into: SqlConnection, rows: readonly StoredRow[]): Promise<void> {
   const list = rows.map(({ seq, job, key, value, at }) => [seq, job, key, value, at, sumOf(job, key, value)]);

@@ -57,6 +57,8 @@ async function expectGoesOn(store: StateBackend, path: string, before: number): 
 
 const textAt = (path: string, text: string) => fs.readFileSync(path).indexOf(text);
 
+const flipValue = (path: string, index: number) => overwrite(path, textAt(path, `${index} ${VALUE}`) + 10, Buffer.from('#'));
+
 interface Case {
   readonly damage: (path: string) => void | Promise<void>;
   readonly findings: readonly string[];
@@ -80,7 +82,7 @@ const withCopy: Record<string, Case> = {
     findings: ['database-damaged', 'started-from-backup'],
   },
   'has a flipped byte in a value': {
-    damage: (path) => overwrite(path, textAt(path, `200 ${VALUE}`) + 10, Buffer.from('#')),
+    damage: (path) => flipValue(path, 200),
     findings: ['database-damaged', 'started-from-backup'],
   },
   'says that it is only for reading': {
@@ -276,6 +278,43 @@ describe('sqlite: damage', () => {
       expect(findingsOf(again)).to.deep.equal(['backup-damaged']);
       await expectGoesOn(again, path, before);
       expect(fs.existsSync(`${path}.backup`)).to.equal(true);
+    }));
+
+  it('always-starts: of a damaged database beside a damaged copy, every sound record of either is kept', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      const before = await makeStore(path);
+      for (const index of [200, 300]) flipValue(path, index);
+      for (const index of [100, 300]) flipValue(`${path}.backup`, index);
+      const store = await openSqliteBackend(path);
+      expect(findingsOf(store)).to.deep.equal(['database-damaged', 'backup-damaged']);
+      expect(store.recovery[0]?.severity).to.equal('loss');
+      expect(await countSound(store)).to.equal(COUNT - 1);
+      expect(await store.read(['item/300'])).to.deep.equal([undefined]);
+      await expectGoesOn(store, path, before);
+    }));
+
+  it('always-starts: of a damaged copy every sound record is kept where the database is gone, and none where it is of another store', () =>
+    withDirectory(async (directory) => {
+      const [path, other] = [join(directory, 'state.db'), join(directory, 'other.db')];
+      const before = await makeStore(path);
+      flipValue(`${path}.backup`, 100);
+      fs.rmSync(path);
+      const store = await openSqliteBackend(path);
+      expect(findingsOf(store)).to.deep.equal(['database-missing', 'backup-damaged']);
+      expect(await countSound(store)).to.equal(COUNT - 1);
+      await expectGoesOn(store, path, before);
+      const foreign = await openSqliteBackend(other);
+      await put(foreign, { ...wanted, foreign: 1 });
+      await foreign.close();
+      fs.copyFileSync(`${other}.backup`, `${path}.backup`);
+      flipValue(`${path}.backup`, 100);
+      flipValue(path, 200);
+      const again = await openSqliteBackend(path);
+      expect(findingsOf(again)).to.deep.equal(['database-damaged', 'backup-damaged']);
+      expect((await recordsOf(again)).has('item/200')).to.equal(false);
+      expect((await recordsOf(again)).has('foreign')).to.equal(false);
+      await again.close();
     }));
 
   it('always-starts: a copy is not replaced by one of a database that was damaged while it was open', () =>
