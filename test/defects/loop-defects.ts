@@ -118,8 +118,8 @@ export const loopDefects: readonly Defect[] = [
     name: 'passes over the change that follows the last one it saw',
     breaks: 'changes/no-gap',
     file: 'packages/core/src/store-link.ts',
-    find: '    this.#cursor = Math.max(this.#cursor, last);\n    return keys;',
-    replace: '    this.#cursor = Math.max(this.#cursor, last + 1);\n    return keys;',
+    find: '    }\n    this.#cursor = Math.max(this.#cursor, last);',
+    replace: '    }\n    this.#cursor = Math.max(this.#cursor, last + 1);',
     caughtBy: tests('sees each change of another run'),
   },
   {

@@ -167,9 +167,9 @@ export class ClaimBook implements ClaimKeeper {
     { isAlone, digest }: { readonly isAlone: boolean; readonly digest: string | undefined },
   ): Promise<HeldClaim | undefined> {
     const { runId, standing } = this.#membership;
-    const record = claimed(item?.record, runId, { isAlone, digest });
     const former = this.#otherHolder(item);
     const by = this.#link.nextBy(runId);
+    const record = { ...claimed(item?.record, runId, { isAlone, digest }), by };
     const writes = {
       puts: [{ key: itemKey(id), value: record, revision: item?.revision ?? 0 }],
       checks: former === undefined ? [standing] : [standing, { key: runKey(former), revision: 0 }],
@@ -177,7 +177,7 @@ export class ClaimBook implements ClaimKeeper {
       durability: this.#link.backend.traits.reach === 'process' ? ('written' as const) : ('synced' as const),
     };
     const result = await this.#link.send(writes, by);
-    return result.ok ? new HeldClaim(this, id, { fence: result.revision, record: { ...record, by } }) : undefined;
+    return result.ok ? new HeldClaim(this, id, { fence: result.revision, record }) : undefined;
   }
 
   /** The run, other than this one, that an item's record names as its holder. */

@@ -5,6 +5,7 @@ import type { Json } from './backend.js';
 import { encodeValue, isPlainAndSmall } from './checked-commit.js';
 import { isLoopStateError, LoopStateError } from './errors.js';
 import { CRASHES_UNTIL_ALONE, cutReason, type ItemRecord } from './loop-records.js';
+import { nanoUsdOf, usdOf } from './nano-usd.js';
 
 /** What an attempt cost. Anything beside `usd` is kept as it is. */
 export interface Cost {
@@ -52,16 +53,14 @@ export function claimed(
   run: string,
   { isAlone, digest }: { readonly isAlone: boolean; readonly digest?: string | undefined },
 ): NextRecord {
-  return {
-    status: 'claimed',
-    attempt: (before?.attempt ?? 0) + (before?.status === 'claimed' ? 0 : 1),
-    run,
-    ...(isAlone ? { alone: true as const } : {}),
-    ...kept(before),
-    ...(digest === undefined ? {} : { digest }),
-    ...(before?.glitches === undefined ? {} : { glitches: before.glitches }),
-    ...(before?.lastError === undefined ? {} : { lastError: before.lastError }),
-  };
+  const record: Draft = { status: 'claimed', attempt: (before?.attempt ?? 0) + (before?.status === 'claimed' ? 0 : 1), run };
+  if (isAlone) record.alone = true;
+  if (before !== undefined) {
+    hand(before, record);
+    handTroubles(before, record);
+  }
+  if (digest !== undefined) record.digest = digest;
+  return record;
 }
 
 /**
@@ -69,54 +68,42 @@ export function claimed(
  * the code `LOOPSTATE_RESULT_REFUSED`: the work was done, and doing it again would end the same way.
  */
 export function ended(claim: ItemRecord, result: Extract<ItemResult, { status: 'success' | 'error' }>, key: string): NextRecord {
+  const usd = usableUsd(result.cost);
   const refusal = whyRefused(result, key);
   if (refusal !== undefined) {
-    return { ...failed(claim, `The result was refused: ${refusal}`, usableUsd(result.cost)), code: 'LOOPSTATE_RESULT_REFUSED' };
+    const record = failed(claim, `The result was refused: ${refusal}`, usd);
+    record.code = 'LOOPSTATE_RESULT_REFUSED';
+    return record;
   }
-  const cost = result.cost === undefined ? {} : { cost: result.cost as Json };
-  if (result.status === 'error')
-    return { ...failed(claim, result.reason ?? 'It failed without a reason.', usableUsd(result.cost)), ...cost };
-  return {
-    status: 'completed',
-    attempt: claim.attempt,
-    ...kept(claim, usableUsd(result.cost)),
-    ...cost,
-    ...(result.output === undefined ? {} : { output: result.output }),
-  };
+  const record: Draft =
+    result.status === 'error'
+      ? failed(claim, result.reason ?? 'It failed without a reason.', usd)
+      : hand(claim, { status: 'completed', attempt: claim.attempt }, usd);
+  if (result.cost !== undefined) record.cost = result.cost as Json;
+  if (result.status === 'success' && result.output !== undefined) record.output = result.output;
+  return record;
 }
 
 /** The record of an attempt that came to nothing because of the circumstances: not counted, tried again after `waitMs`. */
 export function glitched(claim: ItemRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
-  return {
-    status: 'outstanding',
-    attempt: claim.attempt - 1,
-    ...kept(claim, usableUsd(cost)),
-    glitches: (claim.glitches ?? 0) + 1,
-    ...(waitMs > 0 ? { waitMs: Math.ceil(waitMs) } : {}),
-    ...(reason === undefined ? {} : { lastError: cutReason(reason) }),
-  };
+  const record = hand(claim, { status: 'outstanding', attempt: claim.attempt - 1 }, usableUsd(cost));
+  record.glitches = (claim.glitches ?? 0) + 1;
+  if (waitMs > 0) record.waitMs = Math.ceil(waitMs);
+  if (reason !== undefined) record.lastError = cutReason(reason);
+  return record;
 }
 
 /** The record of an attempt that failed while more are allowed: counted, tried again after `waitMs`. */
 export function postponed(claim: ItemRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
-  return {
-    status: 'outstanding',
-    attempt: claim.attempt,
-    ...kept(claim, usableUsd(cost)),
-    ...(waitMs > 0 ? { waitMs: Math.ceil(waitMs) } : {}),
-    lastError: cutReason(reason ?? 'It failed without a reason.'),
-  };
+  const record = hand(claim, { status: 'outstanding', attempt: claim.attempt }, usableUsd(cost));
+  if (waitMs > 0) record.waitMs = Math.ceil(waitMs);
+  record.lastError = cutReason(reason ?? 'It failed without a reason.');
+  return record;
 }
 
 /** The record of an item that was given back unused: the attempt is not counted. */
 export function released(claim: ItemRecord): NextRecord {
-  return {
-    status: 'outstanding',
-    attempt: claim.attempt - 1,
-    ...kept(claim),
-    ...(claim.glitches === undefined ? {} : { glitches: claim.glitches }),
-    ...(claim.lastError === undefined ? {} : { lastError: claim.lastError }),
-  };
+  return handTroubles(claim, hand(claim, { status: 'outstanding', attempt: claim.attempt - 1 }));
 }
 
 /**
@@ -143,21 +130,30 @@ export function retried(before: ItemRecord): NextRecord {
   };
 }
 
-function failed(claim: ItemRecord, reason: string, usd: number): NextRecord {
-  return { status: 'failed', attempt: claim.attempt, ...kept(claim, usd), reason: cutReason(reason) };
+/** A record that is being made. A field is set only where it has a value: spreading it in where it has one takes ten times as long. */
+type Draft = { -readonly [Name in keyof NextRecord]: NextRecord[Name] };
+
+function failed(claim: ItemRecord, reason: string, usd: number): Draft {
+  const record = hand(claim, { status: 'failed', attempt: claim.attempt }, usd);
+  record.reason = cutReason(reason);
+  return record;
 }
 
-/** What every record of an item hands on to the next. */
-function kept(before: ItemRecord | undefined, usd = 0): Pick<ItemRecord, 'crashes' | 'costUsd' | 'round' | 'digest'> {
-  if (before === undefined && usd === 0) return {};
-  // Rounded to a billionth, so that sums of cents stay sums of cents.
-  const costUsd = Math.round(((before?.costUsd ?? 0) + usd) * 1e9) / 1e9;
-  return {
-    ...(before?.crashes === undefined ? {} : { crashes: before.crashes }),
-    ...(costUsd > 0 ? { costUsd } : {}),
-    ...(before?.round === undefined ? {} : { round: before.round }),
-    ...(before?.digest === undefined ? {} : { digest: before.digest }),
-  };
+/** What every record of an item hands on to the next; returns that. */
+function hand(before: ItemRecord, record: Draft, usd = 0): Draft {
+  const costUsd = usd === 0 ? before.costUsd : usdOf(nanoUsdOf(before.costUsd ?? 0) + nanoUsdOf(usd));
+  if (before.crashes !== undefined) record.crashes = before.crashes;
+  if (costUsd !== undefined && costUsd > 0) record.costUsd = costUsd;
+  if (before.round !== undefined) record.round = before.round;
+  if (before.digest !== undefined) record.digest = before.digest;
+  return record;
+}
+
+/** What an item hands on that has come to nothing yet; returns the next record. */
+function handTroubles(before: ItemRecord, record: Draft): Draft {
+  if (before.glitches !== undefined) record.glitches = before.glitches;
+  if (before.lastError !== undefined) record.lastError = before.lastError;
+  return record;
 }
 
 function whyRefused(result: ItemResult, key: string): string | undefined {

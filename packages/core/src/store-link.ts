@@ -71,7 +71,14 @@ export class StoreLink {
       checks.push({ key, revision });
       valued.push({ key, value: { ...value, by } as unknown as Json });
     }
-    const result = await this.#commit({ checks, puts: valued, deletes: deletes.map(({ key }) => key), durability }, by);
+    const commit = { checks, puts: valued, deletes: deletes.map(({ key }) => key), durability };
+    let result: CommitResult;
+    try {
+      result = await this.backend.commit(commit);
+    } catch (error) {
+      if (!isLoopStateError(error, 'LOOPSTATE_OUTCOME_UNKNOWN')) throw error;
+      result = await this.#resend(commit, by);
+    }
     if (result.ok) {
       for (const { key, value } of valued) this.view.takePut(key, value, result.revision);
       for (const { key } of deletes) this.view.takeDeletion(key, result.revision);
@@ -96,12 +103,7 @@ export class StoreLink {
     await this.#readAfter(0);
   }
 
-  async #commit(commit: Commit, by: string): Promise<CommitResult> {
-    try {
-      return await this.backend.commit(commit);
-    } catch (error) {
-      if (!isLoopStateError(error, 'LOOPSTATE_OUTCOME_UNKNOWN')) throw error;
-    }
+  async #resend(commit: Commit, by: string): Promise<CommitResult> {
     const result = await pRetry(() => this.backend.commit(commit), {
       ...RESEND,
       // Nothing that fails from now on says whether the first sending applied.

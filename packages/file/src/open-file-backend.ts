@@ -166,7 +166,12 @@ class FileHandle implements StateBackend {
   async commit(commit: Commit): Promise<CommitResult> {
     this.#assertOpen();
     const checked = checkCommit(commit);
-    return await this.#counted(() => this.#source.commit(checked));
+    this.#inFlight++;
+    try {
+      return await this.#source.commit(checked);
+    } finally {
+      this.#leave();
+    }
   }
 
   async *changes(since: number): AsyncGenerator<StateChange> {
@@ -210,9 +215,13 @@ class FileHandle implements StateBackend {
     try {
       return await run();
     } finally {
-      this.#inFlight--;
-      if (this.#inFlight === 0) this.#onIdle?.();
+      this.#leave();
     }
+  }
+
+  #leave(): void {
+    this.#inFlight--;
+    if (this.#inFlight === 0) this.#onIdle?.();
   }
 
   #assertOpen(): void {
