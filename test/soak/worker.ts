@@ -62,7 +62,11 @@ if (state !== undefined) {
     },
   });
   areDisksFaulty = false;
-  await state.close();
+  // A store that is away just then gets back by itself what could not be given back to it.
+  await state.close().catch((error: unknown) => {
+    if (!isLoopStateError(error) || !error.retryable) throw error;
+    write({ type: 'close-failed', error: error.code });
+  });
   write({ type: 'done', status: result.status, findings: state.recovery });
 }
 
