@@ -126,7 +126,7 @@ describe('redis: refusals', () => {
   it('a password is never shown by a handle, its findings or its errors', async () => {
     await askRedis(server.port, 'ACL', 'SETUSER', 'whole', 'on', '>hunter2', '~*', '+@all');
     const own = await startTcpProxy(server.port);
-    const handle = await openHere(`redis://whole:hunter2@127.0.0.1:${own.port}?job=${newJob()}&commandTimeoutMs=100&connectTimeoutMs=200`);
+    const handle = await openHere(`redis://whole:hunter2@127.0.0.1:${own.port}?job=${newJob()}&commandTimeoutMs=100&connectTimeoutMs=5000`);
     const shown: unknown[] = [handle, handle.recovery, handle.traits];
     void own.loseReplies();
     shown.push(await errorOf(put(handle, 'a')));
