@@ -116,16 +116,21 @@ describe('loopstate export and import', () => {
           if (killAfterMs !== undefined) void sleep(killAfterMs).then(() => running.child.kill('SIGKILL'));
           return await running.end;
         };
-        let [kills, partial, withinMs] = [0, 0, 500];
+        const another = (): string => `${urls[kind]()}${kind === 'redis' ? '' : `-${++jobs}`}`;
+        const beganMs = performance.now();
+        expect((await run()).code).to.equal(0);
+        let withinMs = performance.now() - beganMs;
+        url = another();
+        let [kills, partial] = [0, 0];
         for (let tries = 0; (kills < KILLS || partial === 0) && tries < 60; tries++) {
-          if ((await run(random() * withinMs)).code === null) kills += 1;
+          // It takes a while until anything is put.
+          if ((await run((0.4 + 0.6 * random()) * withinMs)).code === null) kills += 1;
           const count = await countAt(url);
           if (count > 0 && count < 4_000) partial += 1;
-          // It takes until here before anything is put; it is found out how long that is.
-          withinMs *= count === 0 ? 1.4 : count < 4_000 ? 1 : 0.8;
+          withinMs *= count === 0 ? 1.2 : count < 4_000 ? 1 : 0.9;
           if (count < 4_000) continue;
           expect((await exportAt(url)) === text, 'the export is that of the source').to.equal(true);
-          url = `${urls[kind]()}${kind === 'redis' ? '' : tries}`;
+          url = another();
         }
         expect((await run()).code).to.equal(0);
         expect((await exportAt(url)) === text, 'the export is that of the source').to.equal(true);
