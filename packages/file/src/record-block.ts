@@ -175,6 +175,11 @@ export class RecordBlock {
     });
   }
 
+  /** Keeps no more than the bytes of this block alive, and not all of the file that they were read from. */
+  detach(): void {
+    if (this.#bytes !== undefined && this.#bytes.buffer.byteLength > this.#bytes.length) this.#bytes = Buffer.from(this.#bytes);
+  }
+
   #endBefore(index: number): number {
     return index === 0 ? 0 : (this.#ends[index - 1] as number);
   }

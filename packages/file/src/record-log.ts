@@ -74,6 +74,7 @@ export class RecordLog {
   #lastDeletion: number;
   #cut: LogCut | undefined;
   #isDeflating = false;
+  #isClosed = false;
   #recent: { readonly block: RecordBlock; readonly bytes: Buffer } | undefined;
 
   /** `entries` in the order of revisions, each key once. */
@@ -183,6 +184,24 @@ export class RecordLog {
       if (entry.revision > after && this.#stands(this.#growingSlots[index] as number, this.#growingId, index)) found.push(toChange(entry));
     }
     return found;
+  }
+
+  /** Deflates the chunks that nobody is likely to ask for, one after another, on another thread. Never rejects. */
+  async deflateOld(): Promise<void> {
+    if (this.#isDeflating || this.#isClosed) return;
+    this.#isDeflating = true;
+    for (let at = 0; at < this.#packed.length - CHUNKS_INFLATED && !this.#isClosed; at++) {
+      const { block } = this.#packed[at] as Chunk;
+      if (!block.isDeflated) await block.deflate();
+    }
+    for (const { block } of this.#packed.slice(-CHUNKS_INFLATED)) block.detach();
+    this.#recent = undefined;
+    this.#isDeflating = false;
+  }
+
+  /** Nothing will be asked any more: nothing is deflated for it either. */
+  close(): void {
+    this.#isClosed = true;
   }
 
   /** The records exactly as they are now, to be taken out in slices while commits go on. Ends the cut before it, if any. */
@@ -312,7 +331,7 @@ export class RecordLog {
     this.#growingSlots = [];
     if (entries.length > 0) this.#packed.push(this.#makeChunk(id, entries, slots));
     for (let sweeps = 0; sweeps < SWEEPS_PER_CHUNK; sweeps++) this.#sweep();
-    void this.#deflateOld();
+    void this.deflateOld();
   }
 
   #makeChunk(id: number, entries: readonly LogEntry[], slots: readonly number[]): Chunk {
@@ -342,17 +361,6 @@ export class RecordLog {
     const from = this.#sweepAt - (old.length - 1);
     this.#packed.splice(from, old.length, ...joined);
     this.#sweepAt = from + joined.length;
-  }
-
-  /** Deflates the chunks that nobody is likely to ask for, one after another. */
-  async #deflateOld(): Promise<void> {
-    if (this.#isDeflating) return;
-    this.#isDeflating = true;
-    for (let at = 0; at < this.#packed.length - CHUNKS_INFLATED; at++) {
-      const { block } = this.#packed[at] as Chunk;
-      if (!block.isDeflated) await block.deflate();
-    }
-    this.#isDeflating = false;
   }
 
   #rememberDeletion({ key, revision }: LogEntry): void {

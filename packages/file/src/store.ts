@@ -109,6 +109,7 @@ export class FileStore {
     this.#isChanged = parts.journal === undefined;
     this.#isStanding = parts.stateGeneration > 0;
     this.#compactAtBytes = this.#nextCompactionBytes();
+    void this.#log.deflateOld();
   }
 
   get findings(): readonly RecoveryFinding[] {
@@ -168,6 +169,7 @@ export class FileStore {
     } catch (error) {
       this.#reportFailedCompaction(error);
     }
+    this.#log.close();
     // Whatever the system says: nothing is written after this.
     await this.#journal?.close().catch(() => undefined);
   }

@@ -85,4 +85,15 @@ describe('file: RecordLog', () => {
     log.append(put('a', 3));
     expect(second.take(10)).to.deep.equal([put('a', 1), put('b', 2)]);
   });
+
+  it('changes/no-gap: what is deflated reads the same, and a log that is closed deflates nothing more', async () => {
+    const all = Array.from({ length: 40_000 }, (_, index) => put(`key ${index} ü`, index + 1));
+    const [log, closed] = [new RecordLog(all), new RecordLog(all)];
+    closed.close();
+    await Promise.all([log.deflateOld(), closed.deflateOld()]);
+    expect(log.slice(0, all.length)).to.deep.equal(all);
+    expect(log.changes(0, all.length)).to.deep.equal(all.map(toChange));
+    expect(log.get('key 17 ü')).to.deep.equal(all[17]);
+    expect(closed.changes(0, all.length)).to.deep.equal(all.map(toChange));
+  });
 });

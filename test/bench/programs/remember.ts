@@ -4,6 +4,7 @@
  * Arguments: `json FILE` (JSON.parse and a Map), `backend FILE`, `state FILE`, `loop FILE ITEMS`, `ask FILE ITEMS`.
  */
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { LoopState, openFileBackend, runLoop } from 'loopstate';
@@ -16,6 +17,7 @@ const before = heapBytes();
 const startMs = performance.now();
 const held = await run();
 const elapsedMs = performance.now() - startMs;
+await settled();
 process.stdout.write(
   `${JSON.stringify({ elapsedMs: 'elapsedMs' in held ? held.elapsedMs : elapsedMs, heapBytes: heapBytes() - before })}\n`,
 );
@@ -52,6 +54,14 @@ async function run(): Promise<object> {
 
 function* streamed(): Generator<string> {
   for (let n = 0; n < items; n++) yield `src/some/folder/file-${n}.ts`;
+}
+
+/** Waits until what goes on in the background, such as deflating, has come to rest. */
+async function settled(): Promise<void> {
+  for (let before = 0, now = heapBytes(); Math.abs(now - before) > 0.01 * now; now = heapBytes()) {
+    before = now;
+    await sleep(1_000);
+  }
 }
 
 function heapBytes(): number {
