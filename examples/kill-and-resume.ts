@@ -107,8 +107,14 @@ async function look() {
   }
 }
 
-function countFiles(): number {
-  return readdirSync(tree, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).length;
+// Not by `recursive`: since Node 24 that follows symlinks.
+function countFiles(folder = tree): number {
+  let count = 0;
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) count += countFiles(join(folder, entry.name));
+    else if (entry.isFile()) count += 1;
+  }
+  return count;
 }
 
 function isRight({ id, sha256 }: ManifestLine): boolean {

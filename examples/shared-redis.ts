@@ -96,8 +96,15 @@ async function show(url: string): Promise<void> {
 }
 
 function firstFiles(count: number): string[] {
-  const entries = readdirSync(tree, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  return entries.map((entry) => join(entry.parentPath, entry.name)).slice(0, count);
+  const [found, folders]: [string[], string[]] = [[], [tree]];
+  // Not by `recursive`: since Node 24 that follows symlinks.
+  for (const folder of folders) {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      if (entry.isDirectory()) folders.push(join(folder, entry.name));
+      else if (entry.isFile()) found.push(join(folder, entry.name));
+    }
+  }
+  return found.slice(0, count);
 }
 
 function sha256(path: string): string {
