@@ -1,6 +1,7 @@
 /** Tables and verdicts, as text and as a document. */
 import { statfs } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
+import { table } from '../documents/markdown.js';
 import { type Standing, timesAsFast } from './contest.js';
 import { type Budget, isMet, type SectionResult, type Table } from './section.js';
 
@@ -33,15 +34,13 @@ export function documentOf(
   results: readonly SectionResult[],
   { machine, rounds, chartName }: { readonly machine: string; readonly rounds: number; readonly chartName: (title: string) => string },
 ): string {
-  const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-    [head, head.map((_, column) => (column === 0 ? '---' : '--:')), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
   const sections = results.map(({ title, tables, notes = [] }) =>
     [
       `## ${title}`,
       ...tables.flatMap((each) => [
         ...(each.title === title ? [] : [`### ${each.title}`]),
         each.note,
-        table(['', ...COLUMNS], rowsOf(each)),
+        table(['', ...COLUMNS], rowsOf(each), { areNumbers: true }),
         `![${each.title}: operations per second](${chartName(each.title)})`,
       ]),
       ...notes,
@@ -56,6 +55,7 @@ export function documentOf(
     table(
       ['what', 'figure', 'budget', 'verdict'],
       budgets.map((budget) => [budget.name, ...verdictOf(budget)]),
+      { areNumbers: true },
     ),
     ...sections,
   ].join('\n\n')}\n`;

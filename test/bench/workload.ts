@@ -12,7 +12,7 @@ let keys = 0;
 
 /** A key that nobody has used. */
 export function newKey(): string {
-  return `item/src/some/folder/file-${++keys}.ts`;
+  return `item/src/some/folder/more-${++keys}.ts`;
 }
 
 /** A commit of one new record, whose absence it checks. */

@@ -3,12 +3,15 @@
 /** Stands in a document that nobody edits by hand. */
 export const GENERATED = '<!-- Written by `pnpm run docs` from the program itself; edits are overwritten. -->';
 
-/** A table with columns of even width. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** A table with columns of even width. `areNumbers`: all but the first column stand to the right. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[], { areNumbers = false } = {}): string {
   const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')));
   const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => (row[column] ?? '').length)));
-  const line = (row: readonly string[]): string => `| ${widths.map((width, column) => (row[column] ?? '').padEnd(width)).join(' | ')} |`;
-  return [line(cells[0] ?? []), line(widths.map((width) => '-'.repeat(width))), ...cells.slice(1).map(line)].join('\n');
+  const isRight = (column: number): boolean => areNumbers && column > 0;
+  const pad = (cell: string, column: number): string => cell[isRight(column) ? 'padStart' : 'padEnd'](widths[column] ?? 0);
+  const line = (row: readonly string[]): string => `| ${widths.map((_, column) => pad(row[column] ?? '', column)).join(' | ')} |`;
+  const rule = widths.map((width, column) => (isRight(column) ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width)));
+  return [line(cells[0] ?? []), line(rule), ...cells.slice(1).map(line)].join('\n');
 }
 
 /** A document with the text between its markers `<!-- recorded: name -->` and `<!-- end -->` replaced. Throws if they are missing. */

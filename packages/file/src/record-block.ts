@@ -7,7 +7,8 @@
  * - A deletion has no bytes.
  * - The bytes are there in one of the two forms, as they are or deflated.
  */
-import { deflateRaw, inflateRawSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { deflateRaw, inflateRaw, inflateRawSync } from 'node:zlib';
 import type { Json, StateRecord } from '@loopstate/core';
 import type { LogEntry } from './record-log.js';
 
@@ -21,6 +22,8 @@ const CLOSING_BRACKET = 0x5d;
 const OPENING_BRACE = 0x7b;
 const CLOSING_BRACE = 0x7d;
 const ASCII_LAST = 0x7f;
+
+const inflate: (bytes: Buffer) => Promise<Buffer> = promisify(inflateRaw);
 
 /** The fastest: records are much alike, so more effort gains little. */
 const DEFLATE = { level: 1 } as const;
@@ -121,6 +124,11 @@ export class RecordBlock {
   /** All bytes, of all records; not to be kept. */
   bytes(): Buffer {
     return this.#bytes ?? inflateRawSync(this.#deflated as Buffer);
+  }
+
+  /** The same, inflated on another thread. Rejects if they can't be, which would be a defect of memory. */
+  async bytesLater(): Promise<Buffer> {
+    return this.#bytes ?? (await inflate(this.#deflated as Buffer));
   }
 
   /** True if one of the records is a deletion. */

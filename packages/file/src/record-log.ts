@@ -46,11 +46,10 @@ export function toRecord({ key, revision, at, text }: LogEntry): StateRecord {
   return { key, value: decodeValue(text ?? 'null'), revision, at };
 }
 
-/** Bytes of records that can be written as they are. */
-export interface TakenBytes {
-  /** As in `record-block.ts`. */
-  readonly bytes: Buffer;
-  readonly records: number;
+/** Records that can be written as they are. */
+export interface TakenBlock {
+  readonly block: RecordBlock;
+  readonly last: number;
 }
 
 /** See the invariants above. */
@@ -214,12 +213,12 @@ export class RecordLog {
   }
 
   /** For a cut: the next chunk after a revision, if all of it stands and nothing of it is newer than `upTo`. */
-  wholeChunkAfter(after: number, upTo: number): (TakenBytes & { readonly last: number }) | undefined {
+  wholeChunkAfter(after: number, upTo: number): TakenBlock | undefined {
     const chunk = this.#packed[this.#firstChunkAfter(after)];
     if (chunk === undefined) return undefined;
     const { block } = chunk;
     if (block.first <= after || block.last > upTo || chunk.standing < block.count || block.hasDeletions) return undefined;
-    return { bytes: block.bytes(), records: block.count, last: block.last };
+    return { block, last: block.last };
   }
 
   /** Takes a block of records in, whose keys are not there yet and which come after all others. */
@@ -429,12 +428,12 @@ export class LogCut {
   }
 
   /** The next records in one piece, as they are, where that can be; else `undefined`, and `take` has them. */
-  takeChunk(): TakenBytes | undefined {
+  takeChunk(): RecordBlock | undefined {
     const chunk = this.#log.wholeChunkAfter(this.#taken, this.revision);
     if (chunk === undefined || this.#kept.some(({ revision }) => revision <= chunk.last)) return undefined;
     this.#taken = chunk.last;
     if (this.#taken === this.revision) this.#end();
-    return chunk;
+    return chunk.block;
   }
 
   /** The next records, `atLeast` so many if there are; none at the end. */

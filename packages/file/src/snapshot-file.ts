@@ -129,7 +129,7 @@ export class SnapshotFile {
       if (like !== undefined) await file.adopt(like);
       const sink = new Sink(file);
       await sink.write(Buffer.from(text.first()));
-      for (let line = nextLine(cut, text); line !== undefined; line = nextLine(cut, text)) await sink.write(line);
+      for (let line = await nextLine(cut, text); line !== undefined; line = await nextLine(cut, text)) await sink.write(line);
       await sink.write(Buffer.from(text.last()));
     });
   }
@@ -194,9 +194,9 @@ class Sink {
 }
 
 /** The next line; none: all records were taken. */
-function nextLine(cut: LogCut, text: SnapshotText): Buffer | undefined {
+async function nextLine(cut: LogCut, text: SnapshotText): Promise<Buffer | undefined> {
   const whole = cut.takeChunk();
-  if (whole !== undefined) return text.chunkOf(whole.bytes);
+  if (whole !== undefined) return text.chunkOf(await whole.bytesLater());
   const entries = cut.take(TAKE_ENTRIES);
   return entries.length === 0 ? undefined : text.chunk(entries);
 }
