@@ -25,10 +25,14 @@ export interface WentBackwardsEvent {
 /**
  * Makes calls of a run; when one finds that the store went backwards, what the run knows is restored before any other goes on.
  *
- * **Invariants:** at most one restoration is under way, and no guarded call begins meanwhile.
+ * **Invariants:**
+ * - At most one restoration is under way, and no guarded call begins meanwhile.
+ * - A restoration begins when every guarded call has been answered: what was acknowledged before the loss is known then.
+ * - No guarded call waits for another.
  */
 export class BackwardsGuard {
   readonly #restore: () => Promise<void>;
+  readonly #calls = new Set<Promise<unknown>>();
   #restoring: Promise<void> | undefined;
 
   constructor(restore: () => Promise<void>) {
@@ -37,15 +41,23 @@ export class BackwardsGuard {
 
   /** Makes a call. Errors: those of the call; `LOOPSTATE_UNAVAILABLE` in place of `LOOPSTATE_WENT_BACKWARDS`: it may be made again. */
   run<T>(call: () => Promise<T>): Promise<T> {
-    const onFailure = (cause: unknown): Promise<never> => this.#recover(cause);
-    if (this.#restoring === undefined) return call().catch(onFailure);
+    if (this.#restoring === undefined) return this.#begin(call);
     // Whether that succeeds is the concern of whoever began it; this call meets the store as it is.
-    return this.#restoring.then(call, call).catch(onFailure);
+    const begin = (): Promise<T> => this.#begin(call);
+    return this.#restoring.then(begin, begin);
+  }
+
+  #begin<T>(call: () => Promise<T>): Promise<T> {
+    const answered = call();
+    this.#calls.add(answered);
+    const forget = (): boolean => this.#calls.delete(answered);
+    answered.then(forget, forget);
+    return answered.catch((cause: unknown) => this.#recover(cause));
   }
 
   async #recover(cause: unknown): Promise<never> {
     if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;
-    this.#restoring ??= this.#restore().finally(() => {
+    this.#restoring ??= this.#restoreInQuiet().finally(() => {
       this.#restoring = undefined;
     });
     try {
@@ -55,6 +67,13 @@ export class BackwardsGuard {
       if (!isLoopStateError(error, 'LOOPSTATE_WENT_BACKWARDS')) throw error;
     }
     throw new UnavailableError('The store had lost records; what this run knows of them is recorded again. Try again.', { cause });
+  }
+
+  async #restoreInQuiet(): Promise<void> {
+    await Promise.allSettled(this.#calls);
+    // Whoever made those calls takes their answers in.
+    await new Promise(setImmediate);
+    await this.#restore();
   }
 }
 

@@ -59,6 +59,25 @@ describe('A store that goes backwards', () => {
     expect((await state.read('x'))?.output).to.equal('theirs');
   });
 
+  it('gets back an outcome that was acknowledged before the loss, and whose answer came after it', async () => {
+    for (const isLate of [false, true]) {
+      const { state, dump, restoreDump, holdAnswers } = await setUp();
+      await record(state, 'before', 1);
+      await state.begin('a');
+      const old = dump();
+      const release = holdAnswers();
+      const ending = state.end('a', { status: 'success', output: 'a' });
+      await new Promise(setImmediate);
+      restoreDump(old);
+      const refused = codeOf(state.claim('next'));
+      if (isLate) await new Promise((resolve) => setTimeout(resolve, 20));
+      release();
+      expect(await ending).to.equal('completed');
+      expect(await refused).to.equal('LOOPSTATE_UNAVAILABLE');
+      expect(await state.read('a'), `the answer came ${isLate ? 'much ' : ''}later`).to.include({ status: 'completed', output: 'a' });
+    }
+  });
+
   it('lets a loop finish by itself, each item with one outcome', async () => {
     const { state, dump, restoreDump } = await setUp();
     const items = Array.from({ length: 60 }, (_, n) => `${n}`);
@@ -86,6 +105,7 @@ async function setUp() {
   const inner = openMemoryBackend({ store, reach: 'network' });
   let isBehind = false;
   let hasTold = false;
+  let held: Promise<void> | undefined;
   const refuse = (): void => {
     if (!isBehind) return;
     hasTold = true;
@@ -100,7 +120,9 @@ async function setUp() {
     },
     commit: async (commit) => {
       refuse();
-      return await inner.commit(commit);
+      const result = await inner.commit(commit);
+      await held;
+      return result;
     },
     async *changes(since) {
       if (since === 0 && hasTold) isBehind = false;
@@ -122,7 +144,18 @@ async function setUp() {
     isBehind = true;
     hasTold = false;
   };
-  return { world, store, state, events, dump, restoreDump };
+  /** What is committed from now on is answered only when the function that it returns is called. */
+  const holdAnswers = (): (() => void) => {
+    let release = (): void => {};
+    held = new Promise((resolve) => {
+      release = resolve;
+    });
+    return () => {
+      held = undefined;
+      release();
+    };
+  };
+  return { world, store, state, events, dump, restoreDump, holdAnswers };
 }
 
 async function record(state: LoopState, id: string, output: string | number): Promise<void> {
