@@ -56,8 +56,8 @@ export function claimed(
   const record: Draft = { status: 'claimed', attempt: (before?.attempt ?? 0) + (before?.status === 'claimed' ? 0 : 1), run };
   if (isAlone) record.alone = true;
   if (before !== undefined) {
-    hand(before, record);
-    handTroubles(before, record);
+    handOn(before, record);
+    handOnTroubles(before, record);
   }
   if (digest !== undefined) record.digest = digest;
   return record;
@@ -78,7 +78,7 @@ export function ended(claim: ItemRecord, result: Extract<ItemResult, { status: '
   const record: Draft =
     result.status === 'error'
       ? failed(claim, result.reason ?? 'It failed without a reason.', usd)
-      : hand(claim, { status: 'completed', attempt: claim.attempt }, usd);
+      : handOn(claim, { status: 'completed', attempt: claim.attempt }, usd);
   if (result.cost !== undefined) record.cost = result.cost as Json;
   if (result.status === 'success' && result.output !== undefined) record.output = result.output;
   return record;
@@ -86,7 +86,7 @@ export function ended(claim: ItemRecord, result: Extract<ItemResult, { status: '
 
 /** The record of an attempt that came to nothing because of the circumstances: not counted, tried again after `waitMs`. */
 export function glitched(claim: ItemRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
-  const record = hand(claim, { status: 'outstanding', attempt: claim.attempt - 1 }, usableUsd(cost));
+  const record = handOn(claim, { status: 'outstanding', attempt: claim.attempt - 1 }, usableUsd(cost));
   record.glitches = (claim.glitches ?? 0) + 1;
   if (waitMs > 0) record.waitMs = Math.ceil(waitMs);
   if (reason !== undefined) record.lastError = cutReason(reason);
@@ -95,7 +95,7 @@ export function glitched(claim: ItemRecord, reason: string | undefined, cost: Co
 
 /** The record of an attempt that failed while more are allowed: counted, tried again after `waitMs`. */
 export function postponed(claim: ItemRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
-  const record = hand(claim, { status: 'outstanding', attempt: claim.attempt }, usableUsd(cost));
+  const record = handOn(claim, { status: 'outstanding', attempt: claim.attempt }, usableUsd(cost));
   if (waitMs > 0) record.waitMs = Math.ceil(waitMs);
   record.lastError = cutReason(reason ?? 'It failed without a reason.');
   return record;
@@ -103,7 +103,7 @@ export function postponed(claim: ItemRecord, reason: string | undefined, cost: C
 
 /** The record of an item that was given back unused: the attempt is not counted. */
 export function released(claim: ItemRecord): NextRecord {
-  return handTroubles(claim, hand(claim, { status: 'outstanding', attempt: claim.attempt - 1 }));
+  return handOnTroubles(claim, handOn(claim, { status: 'outstanding', attempt: claim.attempt - 1 }));
 }
 
 /**
@@ -130,17 +130,17 @@ export function retried(before: ItemRecord): NextRecord {
   };
 }
 
-/** A record that is being made. A field is set only where it has a value: spreading it in where it has one takes ten times as long. */
+/** A record that is being made. A field is set only where it has a value. */
 type Draft = { -readonly [Name in keyof NextRecord]: NextRecord[Name] };
 
 function failed(claim: ItemRecord, reason: string, usd: number): Draft {
-  const record = hand(claim, { status: 'failed', attempt: claim.attempt }, usd);
+  const record = handOn(claim, { status: 'failed', attempt: claim.attempt }, usd);
   record.reason = cutReason(reason);
   return record;
 }
 
 /** What every record of an item hands on to the next; returns that. */
-function hand(before: ItemRecord, record: Draft, usd = 0): Draft {
+function handOn(before: ItemRecord, record: Draft, usd = 0): Draft {
   const costUsd = usd === 0 ? before.costUsd : usdOf(nanoUsdOf(before.costUsd ?? 0) + nanoUsdOf(usd));
   if (before.crashes !== undefined) record.crashes = before.crashes;
   if (costUsd !== undefined && costUsd > 0) record.costUsd = costUsd;
@@ -150,7 +150,7 @@ function hand(before: ItemRecord, record: Draft, usd = 0): Draft {
 }
 
 /** What an item hands on that has come to nothing yet; returns the next record. */
-function handTroubles(before: ItemRecord, record: Draft): Draft {
+function handOnTroubles(before: ItemRecord, record: Draft): Draft {
   if (before.glitches !== undefined) record.glitches = before.glitches;
   if (before.lastError !== undefined) record.lastError = before.lastError;
   return record;

@@ -44,7 +44,7 @@ export interface Prepared {
 export async function prepare(names: StoreNames, log: KeptLog, now: number): Promise<Prepared> {
   const { found: database, release } = await inspectLeft(names);
   try {
-    const { copy, uselessAs } = await inspectCopy(names, database);
+    const { copy, copyTrouble } = await inspectCopy(names, database);
     const remedy = remedyFor(names.database, { database, copy, log: log.kind });
     // Whatever else is done replaces the files.
     if (remedy.do !== 'nothing' && remedy.do !== 'skip-revisions') await release();
@@ -54,8 +54,8 @@ export async function prepare(names: StoreNames, log: KeptLog, now: number): Pro
     }
     const findings = remedy.do === 'nothing' ? [] : await apply(names, remedy, { reason: reasonOf(database), log, now });
     if (log.kind === 'damaged' && remedy.do !== 'skip-revisions') findings.push(logFinding(names, 'wal-damaged', log));
-    // What is of no use is moved last: a place that is refused keeps all that stands there.
-    if (uselessAs !== undefined) findings.push(await putCopyAside(names, uselessAs, now));
+    // A copy that is in trouble is moved last: a place that is refused keeps all that stands there.
+    if (copyTrouble !== undefined) findings.push(await putCopyAside(names, copyTrouble, now));
     await makeFile(names.database);
     await dropTornLog(log);
     return { findings, release };
@@ -139,22 +139,22 @@ function refusal(path: string, found: Inspection): LoopStateError | undefined {
   }
 }
 
-type UselessCopy = 'backup-damaged' | 'backup-of-other-store';
+type CopyTrouble = 'backup-damaged' | 'backup-of-other-store';
 
 /** What the copy is; one of which nothing may be taken counts as absent. */
 export async function inspectCopy(
   names: StoreNames,
   database: Inspection,
-): Promise<{ copy: Inspection; uselessAs: UselessCopy | undefined }> {
+): Promise<{ copy: Inspection; copyTrouble: CopyTrouble | undefined }> {
   let copy = await inspect(names.backup, 'first');
   // Only one that may be needed is read to its end.
   const isNeeded = copy.kind === 'sound' && (database.kind !== 'sound' || copy.revision > database.revision);
   if (isNeeded) copy = await inspect(names.backup);
-  const uselessAs = whyUseless(copy, database);
-  return { copy: uselessAs === undefined || copy.kind === 'damaged' ? copy : { kind: 'absent' }, uselessAs };
+  const copyTrouble = troubleOfCopy(copy, database);
+  return { copy: copyTrouble === undefined || copy.kind === 'damaged' ? copy : { kind: 'absent' }, copyTrouble };
 }
 
-async function putCopyAside(names: StoreNames, code: UselessCopy, now: number): Promise<Finding> {
+async function putCopyAside(names: StoreNames, code: CopyTrouble, now: number): Promise<Finding> {
   const keptAs = await putAside(names, [names.backup], now);
   const message = {
     'backup-damaged': `The copy ${names.backup} is damaged.`,
@@ -163,7 +163,7 @@ async function putCopyAside(names: StoreNames, code: UselessCopy, now: number): 
   return finding({ code, severity: 'warning', where: names.backup, message: `${message} It is put aside.` }, keptAs);
 }
 
-function whyUseless(copy: Inspection, database: Inspection): UselessCopy | undefined {
+function troubleOfCopy(copy: Inspection, database: Inspection): CopyTrouble | undefined {
   if (copy.kind === 'absent' || copy.kind === 'newer') return undefined;
   if (copy.kind !== 'sound') return 'backup-damaged';
   return database.kind === 'sound' && database.store !== copy.store ? 'backup-of-other-store' : undefined;
