@@ -9,8 +9,8 @@
 import type { Disk, DiskFile, FileStamp } from './disk.js';
 import { hasCode, isSameState, unlinkIfPresent, writeAll } from './disk.js';
 import { writeNewFile } from './journal-file.js';
+import type { LogCut } from './log-cut.js';
 import type { StoreNames } from './names.js';
-import type { LogCut } from './record-log.js';
 import { parseSnapshot, type SnapshotHeader, SnapshotText } from './snapshot.js';
 
 /** Where records can't be taken as they are, so many make a line: no turn of the event loop should get long. */
