@@ -50,4 +50,5 @@ export {
   type StopReason,
 } from './run-loop.js';
 export type { Death } from './run-watch.js';
+export { keepThreadPoolAwake } from './thread-pool.js';
 export { Glitch, type Work, type WorkContext } from './work.js';

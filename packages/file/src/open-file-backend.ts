@@ -6,6 +6,7 @@ import {
   checkCommit,
   checkKey,
   HistoryGoneError,
+  keepThreadPoolAwake,
   LoopStateError,
   type RecoveryFinding,
   recordsFromOldFormat,
@@ -87,11 +88,13 @@ export async function openFileBackend(path: string, options: FileBackendOptions 
     compactAtBytes: options.compactAtBytes ?? COMPACT_AT_BYTES,
     journalSpaceBytes: options.journalSpaceBytes ?? JOURNAL_SPACE_BYTES,
   };
+  const letPoolSleep = keepThreadPoolAwake();
   try {
     const names = new StoreNames(await resolveStatePath(surroundings.disk, path));
     const source = access === 'read' ? await FileReader.open(names, surroundings) : await openShared(names, surroundings);
-    return new FileHandle(names, source, options.onFinding);
+    return new FileHandle(names, source, { onFinding: options.onFinding, onClosed: letPoolSleep });
   } catch (error) {
+    letPoolSleep();
     throw unavailable(error, `${path} cannot be opened`);
   }
 }
@@ -133,13 +136,19 @@ class FileHandle implements StateBackend {
   readonly #path: string;
   readonly #source: HandleSource;
   readonly #stopListening: () => void;
+  readonly #onClosed: () => void;
   #inFlight = 0;
   #onIdle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(names: StoreNames, source: HandleSource, onFinding: ((finding: RecoveryFinding) => void) | undefined) {
+  constructor(
+    names: StoreNames,
+    source: HandleSource,
+    { onFinding, onClosed }: { onFinding: ((finding: RecoveryFinding) => void) | undefined; onClosed: () => void },
+  ) {
     this.#path = names.state;
     this.#source = source;
+    this.#onClosed = onClosed;
     this.traits = { name: 'file', survives: source.survivesPowerLoss ? 'power-loss' : 'process-crash', reach: 'process' };
     // Later: what a callback throws must not reach the store.
     const tell = (finding: RecoveryFinding) => queueMicrotask(() => onFinding?.(finding));
@@ -207,7 +216,7 @@ class FileHandle implements StateBackend {
       });
     }
     this.#stopListening();
-    await this.#source.close();
+    await this.#source.close().finally(this.#onClosed);
   }
 
   async #counted<T>(run: () => Promise<T>): Promise<T> {

@@ -1,7 +1,7 @@
 /**
  * The command `loopstate`: reads the command line, hands over to a subcommand, and turns what comes of it into an exit code.
  */
-import { isLoopStateError } from '@loopstate/core';
+import { isLoopStateError, keepThreadPoolAwake } from '@loopstate/core';
 import { CommanderError } from 'commander';
 import { type ExitCode, exitCodeOfError } from './cli/exit-codes.js';
 import { createProgram } from './cli/program.js';
@@ -9,6 +9,9 @@ import { visible } from './cli/visible-text.js';
 
 // A reader that went away is noticed where it matters, and is nothing to die of.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+
+// Input and output are files too, before and after a store is open.
+keepThreadPoolAwake();
 
 const exitCode = await main(process.argv);
 await Promise.all([written(process.stdout), written(process.stderr)]);

@@ -6,6 +6,7 @@ import {
   checkCommit,
   checkKey,
   HistoryGoneError,
+  keepThreadPoolAwake,
   LoopStateError,
   type RecoveryFinding,
   type StateBackend,
@@ -65,11 +66,13 @@ export async function openSqliteBackend(
   if (!Number.isFinite(busyTimeoutMs) || busyTimeoutMs < 0) throw badOption('busyTimeoutMs must be a number of milliseconds, from 0.');
   const { fileSystemType = realFileSystemType, now = Date.now } = options;
   const surroundings: Surroundings = { job, busyTimeoutMs, fileSystemType, now };
+  const letPoolSleep = keepThreadPoolAwake();
   try {
     const names = new StoreNames(await resolveDatabasePath(path));
     const open = access === 'read' ? await openForReading(names, surroundings) : await openForWriting(names, surroundings);
-    return new SqliteBackend(names, open, { ...surroundings, ...options, access });
+    return new SqliteBackend(names, open, { ...surroundings, ...options, access, onClosed: letPoolSleep });
   } catch (error) {
+    letPoolSleep();
     throw unavailable(error, `${path} cannot be opened`);
   }
 }
@@ -88,17 +91,19 @@ class SqliteBackend implements StateBackend {
   readonly #database: Database;
   readonly #backups: BackupKeeper;
   readonly #onFinding: ((finding: RecoveryFinding) => void) | undefined;
+  readonly #onClosed: () => void;
   #inFlight = 0;
   #onIdle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(names: StoreNames, open: OpenDatabase, options: SqliteBackendOptions & Surroundings) {
+  constructor(names: StoreNames, open: OpenDatabase, options: SqliteBackendOptions & Surroundings & { readonly onClosed: () => void }) {
     this.traits = { name: 'sqlite', survives: open.survivesPowerLoss ? 'power-loss' : 'process-crash', reach: 'host' };
     this.recovery = [];
     this.#path = names.database;
     this.#isReadOnly = options.access === 'read';
     this.#open = open;
     this.#onFinding = options.onFinding;
+    this.#onClosed = options.onClosed;
     this.#backups = new BackupKeeper(names, (error) => this.#reportFailedBackup(names, error));
     const standing = new StandingFile(names, open.connection);
     this.#database = new Database({
@@ -170,6 +175,8 @@ class SqliteBackend implements StateBackend {
     } catch (error) {
       // All commits are in the database: only the copy may be behind.
       this.#reportFailedBackup(new StoreNames(this.#path), error);
+    } finally {
+      this.#onClosed();
     }
   }
 
