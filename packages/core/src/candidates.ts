@@ -25,10 +25,12 @@ interface Waiting<I> extends Candidate<I> {
 }
 
 /** What a {@link Candidates} needs of its loop. */
-export interface CandidatesOptions {
+export interface CandidatesOptions<I extends LoopItem> {
   /** Ms of a clock that never jumps. */
   readonly nowMs: () => number;
   readonly random: () => number;
+  /** Says, and takes note, that an item of the input needs no turn. */
+  readonly needsNoTurn: (candidate: Candidate<I>) => boolean;
   /** Called when an item may have become available. */
   readonly onChange: () => void;
   /** Called when the input failed. */
@@ -46,14 +48,14 @@ export interface Choice {
 /** See the file's comment. */
 export class Candidates<I extends LoopItem> {
   readonly #source: ItemSource<I>;
-  readonly #options: CandidatesOptions;
+  readonly #options: CandidatesOptions<I>;
   readonly #waiting = new Map<string, Waiting<I>>();
   readonly #ahead: Candidate<I>[] = [];
   #waitingAlone = 0;
   #isPulling = false;
 
-  constructor(items: Items<I>, options: CandidatesOptions) {
-    this.#source = new ItemSource(items);
+  constructor(items: Items<I>, options: CandidatesOptions<I>) {
+    this.#source = new ItemSource(items, options.needsNoTurn);
     this.#options = options;
   }
 

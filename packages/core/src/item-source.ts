@@ -13,13 +13,17 @@ export interface Candidate<I> {
   readonly item: I;
 }
 
+/** So many items that need no turn are passed over in one turn of the event loop: timers and signals must not wait for a million. */
+const PASSED_PER_TURN = 1_000;
+
 /**
- * Pulls items when they are wanted, one at a time, each id once.
+ * Pulls items when they are wanted, one at a time, each id once, and passes over those that need no turn.
  *
  * **Invariants:** at most one `next` of the input is under way; after the input ended or failed it is not asked again.
  */
 export class ItemSource<I extends LoopItem> {
   readonly #iterator: Iterator<I> | AsyncIterator<I>;
+  readonly #needsNoTurn: (candidate: Candidate<I>) => boolean;
   readonly #seen = new Set<string>();
   #pulling: Promise<unknown> = Promise.resolve();
   #position = 0;
@@ -30,13 +34,14 @@ export class ItemSource<I extends LoopItem> {
   /** The next item is always there at once. */
   readonly isSynchronous: boolean;
 
-  constructor(items: Items<I>) {
+  constructor(items: Items<I>, needsNoTurn: (candidate: Candidate<I>) => boolean) {
     if (items === null || typeof items !== 'object' || !(Symbol.asyncIterator in items || Symbol.iterator in items)) {
       throw new LoopStateError(
         'LOOPSTATE_BAD_OPTION',
         'items must be an iterable or an async iterable of ids or of objects with an id. Nothing was written.',
       );
     }
+    this.#needsNoTurn = needsNoTurn;
     this.isSynchronous = !(Symbol.asyncIterator in items);
     this.#iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   }
@@ -59,31 +64,31 @@ export class ItemSource<I extends LoopItem> {
   }
 
   async #pull(): Promise<Candidate<I> | undefined> {
-    while (!this.isDone) {
-      const step = await this.#step();
+    for (let passed = 1; !this.isDone; passed++) {
+      let step: IteratorResult<I>;
+      try {
+        const next = this.#iterator.next();
+        // What is there at once is not waited for: that would take longer than it.
+        step = this.isSynchronous ? (next as IteratorResult<I>) : await next;
+      } catch (error) {
+        this.isDone = true;
+        throw error;
+      }
       if (step.done === true) {
         this.isDone = true;
         break;
       }
       this.#position += 1;
       const id = this.#idOf(step.value);
-      if (this.#seen.has(id)) {
-        this.duplicates += 1;
-        continue;
+      const candidate = { id, item: step.value };
+      if (this.#seen.has(id)) this.duplicates += 1;
+      else {
+        this.#seen.add(id);
+        if (!this.#needsNoTurn(candidate)) return candidate;
       }
-      this.#seen.add(id);
-      return { id, item: step.value };
+      if (passed % PASSED_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     return undefined;
-  }
-
-  async #step(): Promise<IteratorResult<I>> {
-    try {
-      return await this.#iterator.next();
-    } catch (error) {
-      this.isDone = true;
-      throw error;
-    }
   }
 
   #idOf(item: unknown): string {

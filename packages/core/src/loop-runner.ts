@@ -62,6 +62,8 @@ export class LoopRunner<I extends LoopItem> {
     this.#candidates = new Candidates(settings.items, {
       nowMs: monotonicMs,
       random,
+      // Where done items are compared with what they were, each has its turn.
+      needsNoTurn: (candidate) => settings.digest === undefined && this.#skipIfDone(candidate),
       onChange: () => this.#wake(),
       onFailure: (error) => this.#fail(error),
     });
@@ -351,6 +353,7 @@ export class LoopRunner<I extends LoopItem> {
       this.#emit({ type: 'stopping', reason });
     }
     this.#soft.abort();
+    this.#candidates.close();
     this.#wake();
     return undefined;
   }
@@ -368,6 +371,7 @@ export class LoopRunner<I extends LoopItem> {
     this.#failure ??= { error };
     this.#stop ??= 'aborted';
     this.#soft.abort();
+    this.#candidates.close();
     this.#wake();
   }
 

@@ -29,7 +29,7 @@ describe('itemLines', () => {
       for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
     };
     const found: string[] = [];
-    for await (const item of itemLines(chunks(), 'input')) found.push(item);
+    for await (const texts of itemLines(chunks(), 'input')) found.push(...texts);
     return found;
   };
 
@@ -54,8 +54,20 @@ describe('itemLines', () => {
     const endless = async function* (): AsyncGenerator<Buffer> {
       for (;;) yield Buffer.from(`${pulled++}\n`);
     };
-    for await (const item of itemLines(endless(), 'input')) if (item === '9') break;
+    for await (const texts of itemLines(endless(), 'input')) if (texts.includes('9')) break;
     expect(pulled).to.equal(10);
+  });
+
+  it('hands on what stands before a line that is refused', async () => {
+    const found: string[] = [];
+    const read = async (): Promise<void> => {
+      const chunks = async function* (): AsyncGenerator<Buffer> {
+        yield Buffer.concat([Buffer.from('one\ntwo\n'), Buffer.from([0xff, 0x0a]), Buffer.from('three\n')]);
+      };
+      for await (const texts of itemLines(chunks(), 'input')) found.push(...texts);
+    };
+    expect(await read().catch((reason: unknown) => reason)).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
+    expect(found).to.deep.equal(['one', 'two']);
   });
 });
 

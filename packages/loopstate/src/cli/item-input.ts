@@ -63,7 +63,7 @@ export async function openItemInput(options: ItemInputOptions): Promise<ItemInpu
 async function openGlob(patterns: readonly string[], total: number | undefined): Promise<ItemInput> {
   const { glob } = await import('tinyglobby');
   const paths = await glob([...patterns], { onlyFiles: true, expandDirectories: false });
-  return { items: numbered(paths.sort()), total: total ?? paths.length, close: () => undefined };
+  return { items: numbered([paths.sort()]), total: total ?? paths.length, close: () => undefined };
 }
 
 async function openFile(path: string, options: ItemInputOptions): Promise<ItemInput> {
@@ -80,8 +80,10 @@ async function openFile(path: string, options: ItemInputOptions): Promise<ItemIn
 }
 
 async function countItems(path: string, options: ItemInputOptions): Promise<number> {
+  const stream = createReadStream(path);
   let count = 0;
-  for await (const _ of itemsOf(createReadStream(path), path, options)) count += 1;
+  if (options.jsonl === true || options.csv === true) for await (const _ of itemsOf(stream, path, options)) count += 1;
+  else for await (const texts of itemLines(stream, path)) count += texts.length;
   return count;
 }
 
@@ -92,11 +94,13 @@ function itemsOf(chunks: AsyncIterable<Buffer>, source: string, options: ItemInp
   return numbered(itemLines(chunks, source));
 }
 
-async function* numbered(texts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<InputItem> {
+async function* numbered(groups: AsyncIterable<readonly string[]> | Iterable<readonly string[]>): AsyncGenerator<InputItem> {
   let n = 0;
-  for await (const text of texts) {
-    n += 1;
-    yield { id: text, text, n };
+  for await (const texts of groups) {
+    for (const text of texts) {
+      n += 1;
+      yield { id: text, text, n };
+    }
   }
 }
 
