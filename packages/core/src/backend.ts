@@ -150,7 +150,7 @@ export const LAWS = {
   'changes/no-gap':
     'changes(since) yields what was put or deleted after since in revision order, each key at least once, its latest last. changes(0) yields every present record and never fails for age. The last revision yielded is the cursor for the next call. When deletions after since were forgotten, it rejects with HistoryGoneError.',
   'value/exact':
-    'JSON comes back deep-equal: null, booleans, strings, finite numbers, plain arrays and objects. Refused before anything happens: undefined, -0, NaN, BigInt, Date, toJSON, cycles, lone surrogates, a value over 1 MiB. Keys are any well-formed Unicode string of 1 to 1,040 UTF-8 bytes.',
+    "JSON comes back deep-equal: null, booleans, strings, finite numbers, plain arrays and objects. Refused before anything happens: undefined, -0, NaN, BigInt, Date, toJSON, cycles, lone surrogates, a value over 1 MiB. Keys are any well-formed Unicode string of 1 to 1,040 UTF-8 bytes. What was put, and what was read, is its caller's own: to change it changes nothing in the store.",
   'close/final':
     'Calls in flight finish, later calls reject with LOOPSTATE_CLOSED, closing twice is allowed, and nothing keeps the process alive after.',
 } as const;

@@ -169,7 +169,7 @@ export class ClaimBook implements ClaimKeeper {
     const { runId, standing } = this.#membership;
     const former = this.#otherHolder(item);
     const by = this.#link.nextBy(runId);
-    const record = { ...claimed(item?.record, runId, { isAlone, digest }), by };
+    const record = Object.assign(claimed(item?.record, runId, { isAlone, digest }), { by });
     const writes = {
       puts: [{ key: itemKey(id), value: record, revision: item?.revision ?? 0 }],
       checks: former === undefined ? [standing] : [standing, { key: runKey(former), revision: 0 }],

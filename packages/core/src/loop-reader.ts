@@ -115,8 +115,9 @@ async function metaOf(backend: StateBackend): Promise<MetaRecord | undefined> {
   return record && decode<MetaRecord>(record);
 }
 
-function toItem(record: StateRecord): ItemSnapshot {
-  return { ...decode<ItemRecord>(record), revision: record.revision, at: record.at };
+/** An item as its record says, whose value is the reader's own: by the law *value/exact* nobody else sees what becomes of it. */
+export function toItem(record: StateRecord): ItemSnapshot {
+  return Object.assign(decode<ItemRecord>(record), { revision: record.revision, at: record.at });
 }
 
 /** Records are read as they were written by this format; a store's own checks guard their bytes. */

@@ -173,7 +173,7 @@ export class LoopRunner<I extends LoopItem> {
       return undefined;
     }
     this.#active.set(id, claim);
-    return { ...candidate, claim };
+    return { id, item: candidate.item, claim };
   }
 
   /** Judges an item that is done by what it is like now; one that isn't to run again is skipped. */

@@ -8,8 +8,8 @@ import { type Environment, realEnvironment } from './environment.js';
 import { LockedError, LoopStateError } from './errors.js';
 import type { Claim } from './held-claim.js';
 import type { ItemResult } from './item-results.js';
-import { type ItemSnapshot, loopChanges, loopItems } from './loop-reader.js';
-import { assertKnownFormat, checkId, type ItemRecord, type ItemStatus, itemKey, type RunRecord } from './loop-records.js';
+import { type ItemSnapshot, loopChanges, loopItems, toItem } from './loop-reader.js';
+import { assertKnownFormat, checkId, type ItemStatus, itemKey, type RunRecord } from './loop-records.js';
 import { type KnownItem, LoopView, type Progress } from './loop-view.js';
 import { Membership, type MembershipEvent } from './membership.js';
 import type { MovableEntry } from './movable-item.js';
@@ -268,7 +268,7 @@ export class LoopState {
   /** The record of one item, fresh from the store. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */
   async read(id: string): Promise<ItemSnapshot | undefined> {
     const record = (await this.#backend.read([itemKey(checkId(id))]))[0];
-    return record && { ...(record.value as unknown as ItemRecord), revision: record.revision, at: record.at };
+    return record && toItem(record);
   }
 
   /** Every item with its record, fresh and one after another, oldest change first; one that changes meanwhile may come again. Errors: what the backend raises. */

@@ -78,7 +78,7 @@ export function whyNotMovable(id: unknown, item: unknown): string | undefined {
     }
     const missing = REQUIRED.find((name) => !Object.hasOwn(item, name));
     if (missing !== undefined) return `its ${missing} is missing`;
-    encodeValue({ ...item, by: ANY_BY }, key);
+    encodeValue(Object.assign({}, item, { by: ANY_BY }), key);
     return undefined;
   } catch (error) {
     if (isLoopStateError(error)) return error.message.replace(/\.? Nothing was written\.$/, '');

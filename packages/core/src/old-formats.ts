@@ -66,7 +66,7 @@ export function recordsFromOldFormat(document: Document, store: string): Put[] {
   const { items, carriedUsd } = itemsFromOldFormat(document);
   const meta: MetaRecord = { format: RECORD_FORMAT, store, ...(carriedUsd > 0 ? { carriedUsd } : {}), by: BY };
   const puts: Put[] = [{ key: META_KEY, value: meta as unknown as Json }];
-  for (const { id, item } of items) puts.push({ key: itemKey(id), value: { ...item, by: BY } as unknown as Json });
+  for (const { id, item } of items) puts.push({ key: itemKey(id), value: Object.assign({}, item, { by: BY }) as unknown as Json });
   return puts;
 }
 

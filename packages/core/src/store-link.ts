@@ -69,7 +69,8 @@ export class StoreLink {
     const valued: Put[] = [];
     for (const { key, value, revision } of puts) {
       checks.push({ key, revision });
-      valued.push({ key, value: { ...value, by } as unknown as Json });
+      // By spreading with another field behind it, V8 takes ten times as long.
+      valued.push({ key, value: Object.assign({}, value, { by }) as unknown as Json });
     }
     const commit = { checks, puts: valued, deletes: deletes.map(({ key }) => key), durability };
     let result: CommitResult;

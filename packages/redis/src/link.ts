@@ -57,9 +57,10 @@ export class Link {
   run<T>(use: (connection: Connection) => Promise<T>, options: CallOptions): Promise<T> {
     const limitMs = options.timeoutMs ?? this.#options.commandTimeoutMs;
     const endMs = performance.now() + limitMs;
+    const bounds = { isWrite: options.isWrite, limitMs, endMs };
     const standing = this.#usable();
-    if (standing !== undefined) return this.#runOn(standing, use, { ...options, limitMs, endMs });
-    return this.#connected(endMs).then((connection) => this.#runOn(connection, use, { ...options, limitMs, endMs }));
+    if (standing !== undefined) return this.#runOn(standing, use, bounds);
+    return this.#connected(endMs).then((connection) => this.#runOn(connection, use, bounds));
   }
 
   /** No call waits for a connection any longer; those in flight go on. */
@@ -81,7 +82,7 @@ export class Link {
   #runOn<T>(
     connection: Connection,
     use: (connection: Connection) => Promise<T>,
-    { isWrite, limitMs, endMs }: CallOptions & { limitMs: number; endMs: number },
+    { isWrite, limitMs, endMs }: { isWrite: boolean; limitMs: number; endMs: number },
   ): Promise<T> {
     return this.#deadlines.keep(use(connection), endMs, {
       onLate: () => {
