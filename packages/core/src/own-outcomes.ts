@@ -1,10 +1,12 @@
 /**
  * What this run recorded, kept for the case that its store loses it (a restored dump, a failover that lost writes).
  *
- * **Invariants:** of the last {@link WHOLE_RECORDS} outcomes the whole record is kept, of all earlier ones where they stand and what
- * they cost.
+ * **Invariants:**
+ * - of the last {@link WHOLE_RECORDS} outcomes the whole record is kept, of all earlier ones where they stand and what they cost;
+ * - an outcome is in one of the two places.
  */
 import type { NextRecord } from './item-results.js';
+import { KeyTable } from './key-table.js';
 
 /** Of how many outcomes the whole record is kept. */
 export const WHOLE_RECORDS = 10_000;
@@ -12,32 +14,46 @@ export const WHOLE_RECORDS = 10_000;
 /** See the file's comment. */
 export class OwnOutcomes {
   readonly #whole = new Map<string, NextRecord>();
-  readonly #brief = new Map<string, NextRecord>();
+  /** Goes through `#whole` once, oldest first, what comes later included. Beginning anew each time would pass over all that was removed. */
+  readonly #oldest = this.#whole.entries();
+  readonly #briefIds = new KeyTable();
+  /** By slot. There may be a million, almost all of them alike: those without a cost share their objects. */
+  readonly #briefs: NextRecord[] = [];
+  readonly #shared = new Map<string, NextRecord>();
 
   /** Takes in an outcome that was acknowledged. */
   add(id: string, record: NextRecord): void {
-    this.#whole.delete(id);
+    this.forget(id);
     this.#whole.set(id, record);
     if (this.#whole.size <= WHOLE_RECORDS) return;
-    const [oldest] = this.#whole;
+    const { value: oldest } = this.#oldest.next();
     if (oldest === undefined) return;
     this.#whole.delete(oldest[0]);
-    this.#brief.set(oldest[0], brief(oldest[1]));
+    this.#briefs[this.#briefIds.place(oldest[0])] = this.#sharedBrief(oldest[1]);
   }
 
   /** The item is outstanding again: its operator wants another round. */
   forget(id: string): void {
     this.#whole.delete(id);
-    this.#brief.delete(id);
+    this.#briefIds.remove(id);
   }
 
-  /** All of them, oldest first, as they would be recorded again. */
-  records(): [id: string, record: NextRecord][] {
-    const again = ([id, record]: [string, NextRecord], recordedAgain: 'whole' | 'status'): [string, NextRecord] => [
-      id,
-      { ...record, recordedAgain },
-    ];
-    return [...[...this.#brief].map((entry) => again(entry, 'status')), ...[...this.#whole].map((entry) => again(entry, 'whole'))];
+  /** All of them, as they would be recorded again. */
+  *records(): Generator<[id: string, record: NextRecord]> {
+    for (let slot = 0; slot < this.#briefIds.slots; slot++) {
+      const record = this.#briefs[slot];
+      if (record !== undefined && this.#briefIds.isUsed(slot)) yield [this.#briefIds.keyAt(slot), { ...record, recordedAgain: 'status' }];
+    }
+    for (const [id, record] of this.#whole) yield [id, { ...record, recordedAgain: 'whole' }];
+  }
+
+  #sharedBrief(record: NextRecord): NextRecord {
+    const made = brief(record);
+    if (made.costUsd !== undefined) return made;
+    const name = `${made.status} ${made.attempt} ${made.quarantined} ${made.round}`;
+    const shared = this.#shared.get(name) ?? made;
+    this.#shared.set(name, shared);
+    return shared;
   }
 }
 

@@ -80,7 +80,7 @@ export class BackwardsGuard {
 /** See the file's comment. Errors: what the backend raises; then it can be called again. */
 export async function restore(link: StoreLink, membership: Membership, claims: ClaimBook): Promise<WentBackwardsEvent> {
   // What is known is taken down first: the view's news of older records would have it forgotten.
-  const outcomes = claims.outcomes?.records() ?? [];
+  const outcomes = [...(claims.outcomes?.records() ?? [])];
   await link.readFromTheStart();
   membership.noticeLoss();
   claims.loseForgotten();
