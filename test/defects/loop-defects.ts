@@ -166,8 +166,8 @@ export const loopDefects: readonly Defect[] = [
     name: 'forgets what it recorded when its store has lost it',
     breaks: 'acked-survives',
     file: 'packages/core/src/restoration.ts',
-    find: 'const outcomes = claims.outcomes?.records() ?? [];',
-    replace: "const outcomes = claims.outcomes?.records().filter(([id]) => id === '') ?? [];",
+    find: 'const outcomes = [...(claims.outcomes?.records() ?? [])];',
+    replace: "const outcomes = [...(claims.outcomes?.records() ?? [])].filter(([id]) => id === '');",
     caughtBy: tests('gets back the outcomes of a live run'),
   },
   {
