@@ -97,7 +97,7 @@ describe('Redis outages during a run', () => {
     console.log(`      seed ${seed} (to replay: LOOPSTATE_SEED=${seed})`);
     const server = remembered(await startRedis());
     const proxy = await startTcpProxy(server.port);
-    const url = `redis://127.0.0.1:${proxy.port}?job=disturbed&commandTimeoutMs=300&connectTimeoutMs=300`;
+    const url = `redis://127.0.0.1:${proxy.port}?job=disturbed&commandTimeoutMs=300&connectTimeoutMs=2000`;
     const loop = { items: 1_500, workMs: 8 };
     try {
       await fleet.startAll(3, url, loop);

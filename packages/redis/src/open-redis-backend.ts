@@ -59,8 +59,9 @@ export async function openRedisBackend(target: string | RedisOptions, options: R
     try {
       return await openHandle(link, wanted, { ...options, access }, endMs);
     } catch (error) {
-      // A server that starts, or a failover that is under way, is waited for.
-      if (isLoopStateError(error) && error.retryable && performance.now() + RETRY_MS < endMs) {
+      // A server that starts, or a failover that is under way, is waited for; one that says that there is no such job has answered.
+      const isToBeWaitedFor = isLoopStateError(error) && error.retryable && error.code !== 'LOOPSTATE_ABSENT';
+      if (isToBeWaitedFor && performance.now() + RETRY_MS < endMs) {
         await delay(RETRY_MS);
         continue;
       }
