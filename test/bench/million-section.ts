@@ -1,11 +1,11 @@
 /** A million items: opening a state that has them, asking for them, looping over them, and compacting them under load. */
 import { readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { LoopState, openFileBackend } from 'loopstate';
+import { openFileBackend } from 'loopstate';
 import { inFlight, median, type Turn } from './contest.js';
 import { remember } from './processes.js';
 import type { SectionOptions, SectionResult } from './section.js';
-import { commitNew } from './workload.js';
+import { commitNew, complete } from './workload.js';
 
 const ITEMS = 1_000_000;
 const MIB = 1_024 * 1_024;
@@ -14,7 +14,7 @@ const MIB = 1_024 * 1_024;
 export async function millionSection({ folder, rounds, scale }: SectionOptions): Promise<SectionResult> {
   const items = Math.ceil(ITEMS * scale);
   const path = join(folder, 'million.json');
-  await makeState(path, items);
+  await complete(path, items, (n) => ({ id: `src/some/folder/file-${n}.ts`, output: { ok: true, words: n } }));
   const documentPath = join(folder, 'document.json');
   writeDocument(documentPath, items);
   const measured = { json: [] as Measure[], backend: [] as Measure[], state: [] as Measure[], ask: [] as Measure[] };
@@ -83,16 +83,6 @@ export async function millionSection({ folder, rounds, scale }: SectionOptions):
 }
 
 type Measure = Awaited<ReturnType<typeof remember>>;
-
-async function makeState(path: string, items: number): Promise<void> {
-  const state = await LoopState.open(await openFileBackend(path), { closeBackend: true });
-  await inFlight(2_000, items, async (n) => {
-    const id = `src/some/folder/file-${n}.ts`;
-    await state.begin(id);
-    await state.end(id, { status: 'success', output: { ok: true, words: n } });
-  });
-  await state.close();
-}
 
 /** The same items in the second of the older formats. */
 function writeDocument(path: string, items: number): void {

@@ -1,5 +1,6 @@
 /** What every contestant stores: as many bytes as the record of an item has, under a key of usual length. */
-import type { Commit, StateBackend } from 'loopstate';
+import { type Commit, type Json, LoopState, type StateBackend } from 'loopstate';
+import { inFlight } from './contest.js';
 
 const RECORD = { status: 'completed', attempt: 1, output: { ok: true, words: 1_234 }, by: '0123456789abcdef.12345' } as const;
 
@@ -32,4 +33,15 @@ export async function fill(backend: StateBackend, records: number): Promise<void
 export async function commitNew(backend: StateBackend): Promise<void> {
   const result = await backend.commit(newRecord());
   if (!result.ok) throw new Error('A commit of a new record was refused.');
+}
+
+/** Makes a state file in which so many items are completed. */
+export async function complete(path: string, items: number, itemOf: (n: number) => { id: string; output?: Json }): Promise<void> {
+  const state = await LoopState.create(path);
+  await inFlight(2_000, items, async (n) => {
+    const { id, output } = itemOf(n);
+    await state.begin(id);
+    await state.end(id, { status: 'success', output });
+  });
+  await state.close();
 }
