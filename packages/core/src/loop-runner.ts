@@ -62,8 +62,7 @@ export class LoopRunner<I extends LoopItem> {
     this.#candidates = new Candidates(settings.items, {
       nowMs: monotonicMs,
       random,
-      // Where done items are compared with what they were, each has its turn.
-      needsNoTurn: (candidate) => settings.digest === undefined && this.#skipIfDone(candidate),
+      needsNoTurn: (candidate) => this.#needsNoTurn(candidate),
       onChange: () => this.#wake(),
       onFailure: (error) => this.#fail(error),
     });
@@ -206,6 +205,11 @@ export class LoopRunner<I extends LoopItem> {
     return true;
   }
 
+  /** Skips an item that is done. Where those are compared with what they were, each has its turn. */
+  #needsNoTurn(candidate: Candidate<I>): boolean {
+    return this.#settings.digest === undefined && this.#skipIfDone(candidate);
+  }
+
   #skipIfDone({ id }: Candidate<I>): boolean {
     if (this.#settings.state.isOutstanding(id)) return false;
     this.#counts.skipped += 1;
@@ -221,8 +225,7 @@ export class LoopRunner<I extends LoopItem> {
     if (ageMs >= (isHeld() ? HELD_POLL_MS : SHARED_AGE_MS) && state.othersAtWork > 0) {
       this.#refreshedMs = state.environment.monotonicMs();
       await state.refresh();
-      // Where done items are compared with what they were, each has its turn.
-      if (this.#settings.digest === undefined) this.#candidates.prune((candidate) => this.#skipIfDone(candidate));
+      this.#candidates.prune((candidate) => this.#needsNoTurn(candidate));
     }
     // A holder that was seen before this run was registered may be dead: the claim finds out.
     const isHeldByTheLiving = state.othersAtWork > 0 && isHeld();

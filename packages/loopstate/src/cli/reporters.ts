@@ -58,10 +58,11 @@ export async function createReporter(style: ReportStyle, writeLine: WriteLine): 
   }
 }
 
-/** What recovery found, as one line. */
+/** What recovery found, as one line that names each path once. */
 export function findingLine({ code, severity, where, message, keptAs }: RecoveryFinding): string {
-  const kept = keptAs === undefined ? '' : ` Kept as ${keptAs}.`;
-  return visible(`recovery: ${severity}: ${code} (${where}): ${message}${kept}`);
+  const place = message.includes(where) ? '' : ` (${where})`;
+  const kept = keptAs === undefined || message.includes(keptAs) ? '' : ` Kept as ${keptAs}.`;
+  return visible(`recovery: ${severity}: ${code}${place}: ${message}${kept}`);
 }
 
 /** Says nothing but what went wrong with the state. */
