@@ -1,0 +1,173 @@
+/**
+ * Proves what stops a loop, and what a stop leaves behind: bounds, signals and those who abort it.
+ * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
+ */
+import { LoopState, openMemoryBackend, runLoop } from '@loopstate/core';
+import { expect } from 'chai';
+import { loop, numbered, sleep } from './support/loop.js';
+
+describe('runLoop and bounds', () => {
+  it('stops after maxItems; without more to do it is complete', async () => {
+    const { run } = await loop();
+    const first = await run({ items: numbered(10), maxItems: 4, concurrency: 3 });
+    expect(first.result).to.include({ status: 'stopped', reason: 'max-items' });
+    expect(first.ran).to.have.length(4);
+    const second = await run({ items: numbered(10), maxItems: 6, concurrency: 3 });
+    expect(second.result.status).to.equal('completed');
+    expect(second.ran).to.have.length(6);
+  });
+
+  it('stops once the budget is spent, counting what earlier runs spent', async () => {
+    const { run } = await loop();
+    const work = (): unknown => ({ status: 'success', cost: { usd: 1 } });
+    const first = await run({ items: numbered(20), work, maxBudgetUsd: 5 });
+    expect(first.result).to.include({ status: 'stopped', reason: 'max-budget' });
+    expect(first.ran).to.have.length(5);
+    const second = await run({ items: numbered(20), work, maxBudgetUsd: 5 });
+    expect(second.ran).to.have.length(0);
+    const third = await run({ items: numbered(20), work, maxBudgetUsd: 8, concurrency: 4 });
+    expect(third.ran.length).to.be.within(3, 3 + 3);
+  });
+
+  it('begins nothing on a budget that is spent, however long the store takes to say so', async () => {
+    const store = openMemoryBackend();
+    const commit: typeof store.commit = async (writes) => {
+      await sleep(5);
+      return await store.commit(writes);
+    };
+    const state = await LoopState.open({
+      ...store,
+      traits: store.traits,
+      recovery: [],
+      read: (keys) => store.read(keys),
+      changes: (since) => store.changes(since),
+      commit,
+      close: () => store.close(),
+    });
+    let ran = 0;
+    const work = (): unknown => {
+      ran += 1;
+      return { status: 'success', cost: { usd: 1 } };
+    };
+    const result = await runLoop({ state, items: numbered(10), work, maxBudgetUsd: 3 });
+    expect(result).to.include({ status: 'stopped', reason: 'max-budget' });
+    expect(ran).to.equal(3);
+    await state.close();
+  });
+});
+
+describe('runLoop and being stopped', () => {
+  it('begins nothing more when it is told to halt, and records what runs', async () => {
+    const { state, run } = await loop();
+    const halt = new AbortController();
+    const { result, ran } = await run({
+      items: numbered(10),
+      halt: halt.signal,
+      work: async (_, { signal }) => {
+        halt.abort();
+        await sleep(5);
+        return signal.aborted;
+      },
+    });
+    expect(result).to.include({ status: 'stopped', reason: 'halted' });
+    expect(ran).to.have.length(1);
+    expect((await state.read('0'))?.output).to.equal(false);
+    expect((await run({ items: ['10'], halt: halt.signal })).ran).to.deep.equal([]);
+  });
+
+  it('aborts running work by its signal, gives the items back, and goes on later', async () => {
+    const { state, run } = await loop();
+    const controller = new AbortController();
+    const { result } = await run({
+      items: numbered(10),
+      concurrency: 2,
+      signal: controller.signal,
+      work: async (item, { signal }) => {
+        if (item !== '4') return;
+        controller.abort();
+        signal.throwIfAborted();
+      },
+    });
+    expect(result).to.include({ status: 'interrupted', reason: 'aborted' });
+    expect(state.isOutstanding('4')).to.equal(true);
+    expect(state.progress.inProgress).to.equal(0);
+    expect((await run({ items: numbered(10) })).result.status).to.equal('completed');
+    expect((await state.read('4'))?.attempt).to.equal(1);
+  });
+
+  it('records work that finishes although it was aborted', async () => {
+    const { state, run } = await loop();
+    const controller = new AbortController();
+    await run({
+      items: ['a', 'b'],
+      signal: controller.signal,
+      work: async () => {
+        controller.abort();
+        await sleep(2);
+        return 'done all the same';
+      },
+    });
+    expect((await state.read('a'))?.output).to.equal('done all the same');
+    expect(await state.read('b')).to.equal(undefined);
+  });
+
+  it('does not wait for ever for work that ignores its signal', async () => {
+    const { state, run } = await loop();
+    const controller = new AbortController();
+    const { result } = await run({
+      items: ['a'],
+      signal: controller.signal,
+      graceMs: 5,
+      work: async () => {
+        controller.abort();
+        await sleep(60);
+        return 'too late';
+      },
+    });
+    expect(result.status).to.equal('interrupted');
+    expect(state.standing('a').standing).to.equal('free');
+    await sleep(80);
+    expect((await state.read('a'))?.status).to.equal('outstanding');
+  });
+
+  it('begins nothing when its signal was aborted before', async () => {
+    const { run } = await loop();
+    const { result, ran } = await run({ items: ['a'], signal: AbortSignal.abort() });
+    expect([result.status, ran.length]).to.deep.equal(['interrupted', 0]);
+  });
+
+  it('is stopped while its input lets it wait', async () => {
+    const { run } = await loop();
+    const controller = new AbortController();
+    async function* silent(): AsyncGenerator<string> {
+      yield 'a';
+      await new Promise(() => undefined);
+    }
+    setTimeout(() => controller.abort(), 10);
+    const { result } = await run({ items: silent(), signal: controller.signal });
+    expect(result).to.include({ status: 'interrupted' });
+    expect(result.counts.completed).to.equal(1);
+  });
+
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    it(`finishes what runs after the first ${name}, ends it after the second`, async () => {
+      const { state, run } = await loop();
+      const listeners = process.listenerCount(name);
+      const first = await run({ items: ['a', 'b'], work: (item) => void (item === 'a' && process.emit(name, name)) });
+      expect(first.result).to.include({ status: 'interrupted', reason: name });
+      expect([state.isOutstanding('a'), state.isOutstanding('b')]).to.deep.equal([false, true]);
+      const second = await run({
+        items: ['b'],
+        work: async (_item, { signal }) => {
+          process.emit(name, name);
+          expect(signal.aborted).to.equal(false);
+          process.emit(name, name);
+          signal.throwIfAborted();
+        },
+      });
+      expect(second.result.reason).to.equal(name);
+      expect(state.isOutstanding('b')).to.equal(true);
+      expect(process.listenerCount(name)).to.equal(listeners);
+    });
+  }
+});

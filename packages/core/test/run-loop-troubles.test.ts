@@ -1,0 +1,149 @@
+/**
+ * Proves that a loop outlives a store that fails, and shares its items with other runs.
+ * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
+ */
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { createMemoryStore, type LoopEvent, openMemoryBackend } from '@loopstate/core';
+import { expect } from 'chai';
+import { compiledPackages, spawnCompiled } from '../../../test/support/compiled.js';
+import { codeOf } from './support/codes.js';
+import { loop, numbered, sleep } from './support/loop.js';
+import type { Unreliable } from './support/unreliable.js';
+
+describe('runLoop and a store that fails', () => {
+  before(async function () {
+    this.timeout(60_000);
+    await compiledPackages();
+  });
+
+  it('keeps an outcome that cannot be recorded, begins nothing new, and runs no work twice', async () => {
+    const { backend, run } = await loop();
+    const events: string[] = [];
+    const running: number[] = [];
+    setTimeout(() => {
+      backend.isAway = false;
+    }, 400);
+    const { result, ran } = await run({
+      items: numbered(6),
+      concurrency: 2,
+      onProgress: (event) => events.push(event.type),
+      work: (item) => {
+        if (item === '2') backend.isAway = true;
+        if (backend.isAway) running.push(1);
+      },
+    });
+    expect(result.counts).to.include({ completed: 6, unrecorded: 0 });
+    expect(ran.sort(byNumber)).to.deep.equal(numbered(6));
+    expect(running.length).to.be.at.most(2);
+    expect(events).to.include('unavailable').and.include('available');
+  });
+
+  it('one-item: nothing begins while an outcome cannot be recorded, though claims succeed', async () => {
+    const { backend, run } = await loop();
+    backend.concerns = ({ puts = [] }) =>
+      puts.some(({ key, value }) => key === 'item/0' && (value as { status: string }).status === 'completed');
+    backend.faults.push('away', 'away');
+    const found: unknown[] = [];
+    const { result } = await run({
+      items: numbered(6),
+      concurrency: 2,
+      work: async (item) => {
+        const [record] = await backend.read(['item/0']);
+        if (Number(item) > 1) found.push((record?.value as { status: string } | undefined)?.status);
+      },
+    });
+    expect(found).to.deep.equal(['completed', 'completed', 'completed', 'completed']);
+    expect(result.counts).to.include({ completed: 6, unrecorded: 0 });
+  });
+
+  it('gives up after giveUpAfterMs, and says how many outcomes it could not record', async () => {
+    const { backend, run } = await loop();
+    const { result } = await run({ items: numbered(3), giveUpAfterMs: 300, work: () => takeAway(backend) });
+    expect(result).to.include({ status: 'stopped', reason: 'state-unavailable' });
+    expect(result.counts).to.include({ started: 1, completed: 0, unrecorded: 1 });
+  });
+
+  it('keeps the process running while a reply is asked for again', async () => {
+    const child = await spawnCompiled('packages/core/test/programs/lose-replies.ts', [], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const printed = text(child.stdout as Readable);
+    expect(await once(child, 'exit')).to.deep.equal([0, null]);
+    expect(await printed).to.equal('completed 0\n');
+  }).timeout(20_000);
+
+  it('can be stopped while the store is away', async () => {
+    const { backend, run } = await loop();
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 50);
+    const { result } = await run({ items: numbered(3), signal: controller.signal, work: () => takeAway(backend) });
+    expect(result).to.include({ status: 'interrupted', reason: 'aborted' });
+    expect(result.counts.unrecorded).to.equal(1);
+  });
+
+  it('ends with the error when trying again cannot help', async () => {
+    const { backend, run } = await loop();
+    expect(await codeOf(run({ items: numbered(3), work: () => backend.close() }))).to.equal('LOOPSTATE_CLOSED');
+  });
+});
+
+describe('runLoop among other runs', () => {
+  it('shares the items: each is run by one, and all end when all are done', async () => {
+    const store = createMemoryStore();
+    const loops = await Promise.all([loop(store), loop(store), loop(store)]);
+    const items = numbered(60);
+    const ends = await Promise.all(loops.map(({ run }) => run({ items, work: () => sleep(1) })));
+    expect(ends.flatMap(({ ran }) => ran).sort(byNumber)).to.deep.equal(items);
+    for (const { result } of ends) expect(result.status).to.equal('completed');
+  });
+
+  it('waits for what another run holds', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    const claim = (await a.state.claim('x'))!;
+    setTimeout(() => void claim.end({ status: 'success' }), 100);
+    const events: string[] = [];
+    const { result, ran } = await b.run({ items: ['x', 'y'], onProgress: (event) => events.push(event.type) });
+    expect(ran).to.deep.equal(['y']);
+    expect(result.status).to.equal('completed');
+    expect(result.counts.skipped).to.equal(1);
+    expect(events).to.include('waiting-for-others');
+  });
+
+  it('does not wait when told not to', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    await a.state.claim('x');
+    const { result, ran } = await b.run({ items: ['x', 'y'], waitForOthers: false });
+    expect(result).to.include({ status: 'stopped', reason: 'held-elsewhere' });
+    expect(ran).to.deep.equal(['y']);
+  });
+
+  it('tells of an item that was taken over, and ends when its taker recorded it', async () => {
+    const store = createMemoryStore();
+    const { state, run } = await loop(store);
+    const thief = openMemoryBackend({ store });
+    const events: LoopEvent[] = [];
+    const { result } = await run({
+      items: ['x'],
+      onProgress: (event) => events.push(event),
+      work: async () => {
+        const [record] = await thief.read(['item/x']);
+        await thief.commit({
+          puts: [{ key: 'item/x', value: { ...(record!.value as object), status: 'completed', run: 'thief', by: 'thief.1' } }],
+        });
+      },
+    });
+    expect(result.counts).to.include({ lost: 1, completed: 0, skipped: 1 });
+    expect(events.map(({ type }) => type)).to.include('lost');
+    expect((await state.read('x'))?.by).to.equal('thief.1');
+  });
+});
+
+function takeAway(backend: Unreliable): void {
+  backend.isAway = true;
+}
+
+function byNumber(a: string, b: string): number {
+  return Number(a) - Number(b);
+}
