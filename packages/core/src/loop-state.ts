@@ -296,7 +296,10 @@ export class LoopState {
     return { progress: this.progress, items, runs };
   }
 
-  /** Brings the local view up to date; a run that has claimed before also takes over from runs that are dead. Errors: what the backend raises. */
+  /**
+   * Brings the local view up to date; a run that has claimed before also takes over from runs that are dead, unless it looked for them less
+   * than half a second ago. Errors: what the backend raises.
+   */
   async refresh(): Promise<void> {
     await this.#guard.run(() => this.#refresh());
   }
@@ -304,7 +307,7 @@ export class LoopState {
   async #refresh(): Promise<void> {
     await this.#link.refresh();
     this.#membership.noticeLoss();
-    if (this.#membership.isRegistered) await this.#membership.takeOverDead();
+    if (this.#membership.isRegistered) await this.#membership.sweep();
   }
 
   /**

@@ -179,6 +179,29 @@ describe('Takeover', () => {
     expect(b.events).to.deep.include({ type: 'took-over', runId: a.state.runId, death: 'proven-gone', items: 1 });
   });
 
+  it('flat-cost: asks after the others twice a second at most, however often the view is brought up to date, and finds the dead then', async () => {
+    const { world, open } = fleet();
+    const a = await open(world.process('host-a'));
+    const b = await open(world.process('host-a'));
+    await a.state.begin('x');
+    await b.state.begin('own');
+    let probes = 0;
+    const { probe } = b.process;
+    b.process.probe = (identity) => {
+      probes += 1;
+      return probe(identity);
+    };
+    for (let ms = 0; ms < 1_000; ms += 20) {
+      await world.advance(20);
+      await b.state.refresh();
+    }
+    expect(probes).to.be.within(1, 3);
+    a.process.isDead = true;
+    await world.advance(500);
+    await b.state.refresh();
+    expect(b.events).to.deep.include({ type: 'took-over', runId: a.state.runId, death: 'proven-gone', items: 1 });
+  });
+
   it('does not judge by a pid of another pid namespace, nor by a host name', async () => {
     const { world, open } = fleet();
     const a = await open(world.process('host-a', { pidNamespace: 'container-1' }));

@@ -6,6 +6,7 @@ import { expect } from 'chai';
 import { argvCommand, MissingFieldError, shellCommand } from '../src/cli/child-command.js';
 import { itemLines } from '../src/cli/item-lines.js';
 import { createProgram } from '../src/cli/program.js';
+import { numberText } from '../src/cli/shown-values.js';
 import { durationText, Tally } from '../src/cli/tally.js';
 import { visible, visibleJson, visibleStart } from '../src/cli/visible-text.js';
 import { WholeLines } from '../src/cli/whole-lines.js';
@@ -170,6 +171,13 @@ describe('commands', () => {
     const attempt = { item: item('row', { to: '$(rm)' }), attempt: 1 };
     expect(named.argvFor(attempt).args).to.deep.equal(['-c', `echo "\${LOOPSTATE_FIELD_1}" "\${LOOPSTATE_FIELD_2}"`, 'loopstate', 'row']);
     expect(named.environmentFor(attempt)).to.deep.equal({ LOOPSTATE_FIELD_1: '$(rm)', LOOPSTATE_FIELD_2: '7' });
+  });
+});
+
+describe('numberText', () => {
+  it('parts the thousands of whole numbers, negative ones too', () => {
+    const numbers = [0, 7, 999, 1_000, 12_345, 123_456, 1_234_567, -1_000, -999];
+    expect(numbers.map(numberText)).to.deep.equal(numbers.map((number) => number.toLocaleString('en')));
   });
 });
 

@@ -10,6 +10,7 @@ import type { ExitCode } from './exit-codes.js';
 import { untilInterrupted } from './interruption.js';
 import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
+import { numberText } from './shown-values.js';
 import { visible, visibleStart } from './visible-text.js';
 
 interface CopyOptions {
@@ -115,8 +116,4 @@ function textOf(route: Route, counts: CopyCounts | undefined, difference: LoopDi
     if (!isCarriedUsdEqual) lines.push('what was spent before they began is not the same');
   }
   return `${lines.join('\n')}\n`;
-}
-
-function numberText(value: number): string {
-  return value.toLocaleString('en');
 }

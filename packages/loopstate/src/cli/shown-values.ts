@@ -1,8 +1,8 @@
 /** Numbers, times and counts as people read them. */
 
-/** `1,234`. */
+/** A whole number: `1,234`. By hand, since the first number that `toLocaleString` writes costs a start of 30 ms. */
 export function numberText(value: number): string {
-  return value.toLocaleString('en');
+  return String(value).replaceAll(/\B(?=(?:\d{3})+$)/g, ',');
 }
 
 /** A time in ms since the epoch, to the second, in UTC. */

@@ -4,6 +4,7 @@
  * **Invariants:** `settled` counts each item of the input once, when it has its outcome.
  */
 import type { LoopEvent } from '@loopstate/core';
+import { numberText } from './shown-values.js';
 
 /** The rate is taken over this time, so that a pause long ago doesn't count. */
 const WINDOW_MS = 15_000;
@@ -81,5 +82,5 @@ export function durationText(ms: number): string {
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes} min ${seconds % 60} s`;
-  return `${Math.floor(minutes / 60).toLocaleString('en')} h ${minutes % 60} min`;
+  return `${numberText(Math.floor(minutes / 60))} h ${minutes % 60} min`;
 }
