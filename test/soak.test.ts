@@ -3,16 +3,17 @@
  * server and network fail and its files are damaged, and each promise is verified after every round. And a broken promise ends it with 1 and
  * leaves what is needed to see why.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { prove } from '@loopstate/conformance';
 import { expect } from 'chai';
 import { runSoak } from './soak/run-soak.js';
-import { WORKSPACE } from './support/compiled.js';
+import { spawnCompiled, WORKSPACE } from './support/compiled.js';
 import { seedFromEnvironment } from './support/seeded.js';
 
 const MINUTES = 0.1;
@@ -34,9 +35,9 @@ describe('A soak', () => {
     const directory = mkdtempSync(join(tmpdir(), 'loopstate-soak-test-'));
     try {
       const schedules: string[] = [];
-      for (const name of ['first', 'again']) {
-        const keep = join(directory, name);
-        const { code, output } = await pnpmSoak(['--backend', 'file', '--minutes', '0.01', '--seed', '7', '--keep', keep, '--plant']);
+      for (const soak of [pnpmSoak, compiledSoak]) {
+        const keep = join(directory, soak.name);
+        const { code, output } = await soak(['--backend', 'file', '--minutes', '0.01', '--seed', '7', '--keep', keep, '--plant']);
         expect(code, output).to.equal(1);
         expect(output).to.include('acked-survives');
         const [command, , , ...violations] = readFileSync(join(keep, 'replay.txt'), 'utf8').trim().split('\n');
@@ -53,11 +54,24 @@ describe('A soak', () => {
   }).timeout(240_000);
 });
 
+interface SoakEnd {
+  readonly code: number | null;
+  readonly output: string;
+}
+
 /** As the script in package.json. */
-async function pnpmSoak(args: readonly string[]): Promise<{ code: number | null; output: string }> {
+async function pnpmSoak(args: readonly string[]): Promise<SoakEnd> {
   const script = (JSON.parse(readFileSync(join(WORKSPACE, 'package.json'), 'utf8')) as { scripts: { soak: string } }).scripts.soak;
   const [, ...flags] = script.split(' ');
-  const child = spawn(process.execPath, [...flags, ...args], { cwd: WORKSPACE, stdio: ['ignore', 'pipe', 'inherit'] });
-  const [output] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+  return await endOf(spawn(process.execPath, [...flags, ...args], { cwd: WORKSPACE, stdio: ['ignore', 'pipe', 'inherit'] }));
+}
+
+/** The same, without the time that the script takes to start. */
+async function compiledSoak(args: readonly string[]): Promise<SoakEnd> {
+  return await endOf(await spawnCompiled('test/soak/soak.ts', args, { stdio: ['ignore', 'pipe', 'inherit'] }));
+}
+
+async function endOf(child: ChildProcess): Promise<SoakEnd> {
+  const [output] = await Promise.all([text(child.stdout as Readable), once(child, 'exit')]);
   return { code: child.exitCode, output };
 }

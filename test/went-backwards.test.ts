@@ -21,13 +21,16 @@ describe('A Redis server that loses everything during a run', () => {
     const state = await LoopState.open(url, { onEvent: (event) => events.push(event) });
     const items = Array.from({ length: 120 }, (_, n) => `${n}`);
     let begun = 0;
+    let flushed: Promise<unknown> | undefined;
     const result = await runLoop({
       state,
       items,
       concurrency: 4,
       work: async (id) => {
         begun += 1;
-        if (begun === 60) await askRedis(server.port, 'FLUSHALL');
+        if (begun === 60) flushed = askRedis(server.port, 'FLUSHALL');
+        // Nobody is quicker than the loss.
+        await flushed;
         return Number(id) * 2;
       },
     });

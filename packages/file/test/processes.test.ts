@@ -2,24 +2,17 @@
  * Proves what only processes can show: one writes and the others are told so, a kill frees the lock and loses nothing, readers
  * follow a live writer, and a store keeps no process alive. With child processes and a worker thread, on real files.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { isLoopStateError } from '@loopstate/core';
 import { expect } from 'chai';
+import { spawnCompiled } from '../../../test/support/compiled.js';
 import { openFileBackend } from '../src/open-file-backend.js';
 import { withDirectory } from './directory.js';
 import { announceRandom } from './seed.js';
-
-const RUN_TYPESCRIPT = [
-  '--no-warnings',
-  '--import',
-  new URL('../../../test/register.mjs', import.meta.url).href,
-  '--conditions=@loopstate/source',
-];
-const COMMIT = new URL('./programs/commit.ts', import.meta.url);
 
 interface Committer {
   readonly child: ChildProcess;
@@ -29,8 +22,8 @@ interface Committer {
   readonly acked: Map<string, number>;
 }
 
-function startCommitter(path: string, commits: number, workers: number): Committer {
-  const child = spawn(process.execPath, [...RUN_TYPESCRIPT, COMMIT.pathname, path, String(commits), String(workers)], {
+async function startCommitter(path: string, commits: number, workers: number): Promise<Committer> {
+  const child = await spawnCompiled('packages/file/test/programs/commit.ts', [path, String(commits), String(workers)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const acked = new Map<string, number>();
@@ -61,7 +54,7 @@ describe('file: processes', function () {
       const path = join(directory, 'state.json');
       const acked = new Map<string, number>();
       for (let round = 0; round < 6; round++) {
-        const committer = startCommitter(path, Number.POSITIVE_INFINITY, [1, 20][round % 2]!);
+        const committer = await startCommitter(path, Number.POSITIVE_INFINITY, [1, 20][round % 2]!);
         for (let lines = 2 + random.below(400); lines > 0; lines--) await committer.lines.next();
         await kill(committer);
         expect(committer.acked.size).to.be.greaterThan(0);
@@ -85,7 +78,7 @@ describe('file: processes', function () {
       const missing = await openFileBackend(path, { access: 'read' }).catch((error: unknown) => error);
       expect(isLoopStateError(missing, 'LOOPSTATE_ABSENT')).to.equal(true);
       expect(fs.readdirSync(directory)).to.deep.equal([]);
-      const writer = startCommitter(path, 1_500, 3);
+      const writer = await startCommitter(path, 1_500, 3);
       await writer.lines.next();
       const reader = await openFileBackend(path, { access: 'read' });
       let cursor = 0;
@@ -133,7 +126,7 @@ describe('file: processes', function () {
 
   it('close/final: a store that is never closed keeps no process alive', async () => {
     await withDirectory(async (directory) => {
-      const { child, lines } = startCommitter(join(directory, 'state.json'), 100, 4);
+      const { child, lines } = await startCommitter(join(directory, 'state.json'), 100, 4);
       const exit = once(child, 'exit');
       while (!(await lines.next()).done);
       expect(await exit).to.deep.equal([0, null]);
