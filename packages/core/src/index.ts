@@ -1,6 +1,7 @@
 export * from './backend.js';
 export * from './checked-commit.js';
 export type { Standing } from './claim-book.js';
+export { Column, type Numbers } from './column.js';
 export * from './diagnosis.js';
 export { type Environment, type ProcessIdentity, realEnvironment } from './environment.js';
 export * from './errors.js';
@@ -9,7 +10,7 @@ export type { Claim } from './held-claim.js';
 export type { Cost, ItemResult } from './item-results.js';
 export type { Items, LoopItem } from './item-source.js';
 export * from './judge-place.js';
-export { grown, KeyTable } from './key-table.js';
+export { KeyTable } from './key-table.js';
 export { type ItemSnapshot, type LoopChange, LoopReader } from './loop-reader.js';
 export {
   checkId,

@@ -8,6 +8,7 @@
  * - A key whose units are all below 128 lies in the pages, one byte each; any other key is in `#others`.
  * - A shard's table is a power of two, at most five eighths full of slots and marks of removal; probing is linear.
  */
+import { Column } from './column.js';
 
 const SHARDS = 64;
 const SHARD_BITS = 6;
@@ -36,11 +37,11 @@ export class KeyTable {
   readonly #pages: Uint8Array[] = [];
   /** How much of the last page is taken. */
   #pageEnd = 0;
-  #hashes = new Uint32Array(TABLE_LEAST);
+  readonly #hashes = new Column(Uint32Array);
   /** Page and offset of a key in the pages. */
-  #places = new Uint32Array(TABLE_LEAST);
+  readonly #places = new Column(Uint32Array);
   /** How long a key in the pages is; 0: it is one of the others, or the slot is free. */
-  #lengths = new Uint16Array(TABLE_LEAST);
+  readonly #lengths = new Column(Uint16Array);
   readonly #others = new Map<string, number>();
   readonly #otherAt = new Map<number, string>();
   readonly #free: number[] = [];
@@ -60,7 +61,6 @@ export class KeyTable {
   reserve(keys: number): void {
     const length = tableFor(keys / SHARDS);
     for (const shard of this.#shards) if (shard.table.length < length) this.#resize(shard, length);
-    if (this.#hashes.length < keys) this.#growSlots(keys);
   }
 
   /** The slot of a key; -1: it is not there. */
@@ -73,7 +73,7 @@ export class KeyTable {
     const hash = hashOf(key);
     const found = this.#findHashed(hash, key);
     if (found !== -1) return found;
-    const slot = this.#free.pop() ?? this.#newSlot();
+    const slot = this.#free.pop() ?? this.#slots++;
     if (hash === -1) {
       this.#others.set(key, slot);
       this.#otherAt.set(slot, key);
@@ -93,9 +93,9 @@ export class KeyTable {
     const mask = table.length - 1;
     for (let at = (hash >>> SHARD_BITS) & mask; table[at] !== EMPTY; at = (at + 1) & mask) {
       const slot = (table[at] as number) - 1;
-      if (slot >= 0 && this.#hashes[slot] === hash && this.#hasBytes(slot, bytes, start, end)) return slot;
+      if (slot >= 0 && this.#hashes.at(slot) === hash && this.#hasBytes(slot, bytes, start, end)) return slot;
     }
-    const slot = this.#free.pop() ?? this.#newSlot();
+    const slot = this.#free.pop() ?? this.#slots++;
     const place = this.#room(end - start);
     (this.#pages.at(-1) as Uint8Array).set(bytes.subarray(start, end), place & (PAGE_BYTES - 1));
     this.#take(slot, { hash, place, length: end - start });
@@ -107,15 +107,15 @@ export class KeyTable {
     const slot = this.find(key);
     if (slot === -1) return -1;
     this.#free.push(slot);
-    if (this.#lengths[slot] === 0) {
+    if (this.#lengths.at(slot) === 0) {
       this.#others.delete(key);
       this.#otherAt.delete(slot);
       return slot;
     }
-    this.#lengths[slot] = 0;
-    const { table } = this.#shardOf(this.#hashes[slot] as number);
+    this.#lengths.set(slot, 0);
+    const { table } = this.#shardOf(this.#hashes.at(slot));
     const mask = table.length - 1;
-    let at = ((this.#hashes[slot] as number) >>> SHARD_BITS) & mask;
+    let at = (this.#hashes.at(slot) >>> SHARD_BITS) & mask;
     while (table[at] !== slot + 1) at = (at + 1) & mask;
     table[at] = REMOVED;
     if (this.size === 0) this.clear();
@@ -124,16 +124,16 @@ export class KeyTable {
 
   /** The key of a slot in use. */
   keyAt(slot: number): string {
-    const length = this.#lengths[slot] as number;
+    const length = this.#lengths.at(slot);
     if (length === 0) return this.#otherAt.get(slot) ?? '';
-    const place = this.#places[slot] as number;
+    const place = this.#places.at(slot);
     const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
     return Buffer.from(page.buffer, place & (PAGE_BYTES - 1), length).toString('latin1');
   }
 
   /** Whether a slot has a key. */
   isUsed(slot: number): boolean {
-    return this.#lengths[slot] !== 0 || this.#otherAt.has(slot);
+    return this.#lengths.at(slot) !== 0 || this.#otherAt.has(slot);
   }
 
   /** Takes all keys out, and gives their memory back. */
@@ -144,7 +144,7 @@ export class KeyTable {
     }
     this.#pages.length = 0;
     this.#pageEnd = 0;
-    this.#lengths.fill(0);
+    for (const column of [this.#hashes, this.#places, this.#lengths]) column.clear();
     this.#others.clear();
     this.#otherAt.clear();
     this.#free.length = 0;
@@ -158,7 +158,7 @@ export class KeyTable {
     for (let at = (hash >>> SHARD_BITS) & mask; ; at = (at + 1) & mask) {
       const entry = table[at] as number;
       if (entry === EMPTY) return -1;
-      if (entry !== REMOVED && this.#hashes[entry - 1] === hash && this.#isAt(entry - 1, key)) return entry - 1;
+      if (entry !== REMOVED && this.#hashes.at(entry - 1) === hash && this.#isAt(entry - 1, key)) return entry - 1;
     }
   }
 
@@ -167,9 +167,9 @@ export class KeyTable {
   }
 
   #isAt(slot: number, key: string): boolean {
-    const length = this.#lengths[slot] as number;
+    const length = this.#lengths.at(slot);
     if (length !== key.length) return false;
-    const place = this.#places[slot] as number;
+    const place = this.#places.at(slot);
     const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
     const start = place & (PAGE_BYTES - 1);
     for (let at = 0; at < length; at++) if (page[start + at] !== key.charCodeAt(at)) return false;
@@ -177,8 +177,8 @@ export class KeyTable {
   }
 
   #hasBytes(slot: number, bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.#lengths[slot] !== end - start) return false;
-    const place = this.#places[slot] as number;
+    if (this.#lengths.at(slot) !== end - start) return false;
+    const place = this.#places.at(slot);
     const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
     const shift = (place & (PAGE_BYTES - 1)) - start;
     for (let at = start; at < end; at++) if (page[shift + at] !== bytes[at]) return false;
@@ -186,22 +186,10 @@ export class KeyTable {
   }
 
   #take(slot: number, { hash, place, length }: { readonly hash: number; readonly place: number; readonly length: number }): void {
-    this.#hashes[slot] = hash;
-    this.#lengths[slot] = length;
-    this.#places[slot] = place;
+    this.#hashes.set(slot, hash);
+    this.#lengths.set(slot, length);
+    this.#places.set(slot, place);
     this.#enter(this.#shardOf(hash), slot);
-  }
-
-  #newSlot(): number {
-    const slot = this.#slots++;
-    if (slot === this.#hashes.length) this.#growSlots(2 * slot);
-    return slot;
-  }
-
-  #growSlots(length: number): void {
-    this.#hashes = grown(this.#hashes, Uint32Array, length);
-    this.#places = grown(this.#places, Uint32Array, length);
-    this.#lengths = grown(this.#lengths, Uint16Array, length);
   }
 
   /** A place for so many bytes, in the last page. */
@@ -222,13 +210,15 @@ export class KeyTable {
     }
     let length = PAGE_BYTES_LEAST;
     while (length < wanted) length *= 2;
-    this.#pages[0] = grown(first ?? new Uint8Array(), Uint8Array, length);
+    const larger = new Uint8Array(length);
+    larger.set(first ?? []);
+    this.#pages[0] = larger;
   }
 
   #enter(shard: Shard, slot: number): void {
     if (8 * (shard.used + 1) > 5 * shard.table.length) this.#rehash(shard);
     const mask = shard.table.length - 1;
-    let at = ((this.#hashes[slot] as number) >>> SHARD_BITS) & mask;
+    let at = (this.#hashes.at(slot) >>> SHARD_BITS) & mask;
     while (shard.table[at] !== EMPTY) at = (at + 1) & mask;
     shard.table[at] = slot + 1;
     shard.used++;
@@ -248,7 +238,7 @@ export class KeyTable {
     shard.used = 0;
     for (const entry of old) {
       if (entry <= 0) continue;
-      let at = ((this.#hashes[entry - 1] as number) >>> SHARD_BITS) & mask;
+      let at = (this.#hashes.at(entry - 1) >>> SHARD_BITS) & mask;
       while (shard.table[at] !== EMPTY) at = (at + 1) & mask;
       shard.table[at] = entry;
       shard.used++;
@@ -284,15 +274,4 @@ function mixed(hash: number): number {
   let left = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   left = Math.imul(left ^ (left >>> 13), 0xc2b2ae35);
   return (left ^ (left >>> 16)) >>> 0;
-}
-
-/** As much room as is asked for, or twice as much. */
-export function grown<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(
-  array: T,
-  kind: new (length: number) => T,
-  length = array.length * 2,
-): T {
-  const larger = new kind(length);
-  larger.set(array);
-  return larger;
 }

@@ -2,7 +2,8 @@
  * What the view keeps of items that have their outcome: where they stand and what they cost. There may be a million, so there is no
  * object for any of them.
  */
-import { grown, KeyTable } from './key-table.js';
+import { Column } from './column.js';
+import { KeyTable } from './key-table.js';
 import type { KnownItem } from './loop-view.js';
 
 const COMPLETED = 1;
@@ -13,8 +14,8 @@ const QUARANTINED = 3;
 export class SettledItems {
   readonly #ids = new KeyTable();
   /** By slot. */
-  #revisions = new Float64Array(64);
-  #kinds = new Uint8Array(64);
+  readonly #revisions = new Column(Float64Array);
+  readonly #kinds = new Column(Uint8Array);
   /** By slot, of those that cost anything. */
   readonly #costs = new Map<number, number>();
 
@@ -25,7 +26,7 @@ export class SettledItems {
   /** The revision of an item's record; 0: the item is not there. */
   revisionOf(id: string): number {
     const slot = this.#ids.find(id);
-    return slot === -1 ? 0 : (this.#revisions[slot] as number);
+    return slot === -1 ? 0 : this.#revisions.at(slot);
   }
 
   get(id: string): KnownItem | undefined {
@@ -35,12 +36,8 @@ export class SettledItems {
 
   set(id: string, { revision, status, quarantined, costUsd }: Omit<KnownItem, 'seenMs' | 'record'>): void {
     const slot = this.#ids.place(id);
-    if (slot >= this.#revisions.length) {
-      this.#revisions = grown(this.#revisions, Float64Array);
-      this.#kinds = grown(this.#kinds, Uint8Array);
-    }
-    this.#revisions[slot] = revision;
-    this.#kinds[slot] = quarantined ? QUARANTINED : status === 'completed' ? COMPLETED : FAILED;
+    this.#revisions.set(slot, revision);
+    this.#kinds.set(slot, quarantined ? QUARANTINED : status === 'completed' ? COMPLETED : FAILED);
     if (costUsd > 0) this.#costs.set(slot, costUsd);
     else this.#costs.delete(slot);
   }
@@ -57,13 +54,15 @@ export class SettledItems {
 
   clear(): void {
     this.#ids.clear();
+    this.#revisions.clear();
+    this.#kinds.clear();
     this.#costs.clear();
   }
 
   #itemAt(slot: number): KnownItem {
-    const kind = this.#kinds[slot];
+    const kind = this.#kinds.at(slot);
     return {
-      revision: this.#revisions[slot] as number,
+      revision: this.#revisions.at(slot),
       status: kind === COMPLETED ? 'completed' : 'failed',
       costUsd: this.#costs.get(slot) ?? 0,
       quarantined: kind === QUARANTINED,

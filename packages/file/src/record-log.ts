@@ -9,7 +9,7 @@
  * - A deletion stays as an entry without text until {@link DELETIONS_MAX} newer ones came; `forgotten` is the largest revision
  *   of one that is no longer known.
  */
-import { decodeValue, grown, KeyTable, type StateChange, type StateRecord } from '@loopstate/core';
+import { Column, decodeValue, KeyTable, type StateChange, type StateRecord } from '@loopstate/core';
 import { LogCut } from './log-cut.js';
 import { type KeyVisitor, RecordBlock } from './record-block.js';
 
@@ -57,9 +57,9 @@ export interface TakenBlock {
 export class RecordLog {
   readonly #keys = new KeyTable();
   /** Of each slot the place of its standing entry, plus 1: chunk id × {@link PLACES_PER_CHUNK} + index. */
-  #places = new Float64Array(64);
+  readonly #places = new Column(Float64Array);
   /** Of each slot whether its entry is a record. */
-  #isRecord = new Uint8Array(64);
+  readonly #isRecord = new Column(Uint8Array);
   readonly #chunks = new Map<number, Chunk>();
   /** All chunks but the growing one, oldest first. */
   readonly #packed: Chunk[] = [];
@@ -91,7 +91,7 @@ export class RecordLog {
       bytes: (bytes, start, end) => log.#keys.placeBytes(bytes, start, end),
       text: (key) => log.#keys.place(key),
     };
-    log.#reserve(blocks.reduce((sum, { count }) => sum + count, 0));
+    log.#keys.reserve(blocks.reduce((sum, { count }) => sum + count, 0));
     for (const block of blocks) {
       block.placeKeys(keys);
       log.#addBlock(block);
@@ -127,26 +127,25 @@ export class RecordLog {
   /** The record of a key; `undefined` when it is absent or deleted. */
   get(key: string): LogEntry | undefined {
     const slot = this.#keys.find(key);
-    return slot === -1 || this.#isRecord[slot] === 0 ? undefined : this.#entryOf(slot, key);
+    return slot === -1 || this.#isRecord.at(slot) === 0 ? undefined : this.#entryOf(slot, key);
   }
 
   /** The revision of a key's record; 0 when it is absent or deleted. */
   revisionOf(key: string): number {
     const slot = this.#keys.find(key);
-    return slot === -1 || this.#isRecord[slot] === 0 ? 0 : this.#revisionAt(slot);
+    return slot === -1 || this.#isRecord.at(slot) === 0 ? 0 : this.#revisionAt(slot);
   }
 
   /** Puts or deletes a key. `entry.revision` is not less than any before. */
   append(entry: LogEntry): void {
     if (this.#growing.length >= CHUNK_ENTRIES && this.#growing.at(-1)?.revision !== entry.revision) this.#closeChunk();
     const slot = this.#keys.place(entry.key);
-    this.#makeRoom(slot);
     this.#replace(slot, entry.key);
-    this.#places[slot] = this.#growingId * PLACES_PER_CHUNK + this.#growing.length + 1;
+    this.#places.set(slot, this.#growingId * PLACES_PER_CHUNK + this.#growing.length + 1);
     this.#growing.push(entry);
     this.#growingSlots.push(slot);
     const isRecord = entry.text !== undefined;
-    this.#isRecord[slot] = isRecord ? 1 : 0;
+    this.#isRecord.set(slot, isRecord ? 1 : 0);
     if (isRecord) this.#present++;
     else this.#rememberDeletion(entry);
   }
@@ -227,9 +226,8 @@ export class RecordLog {
     const id = this.#growingId++;
     for (let index = 0; index < block.count; index++) {
       const slot = block.slots[index] as number;
-      this.#makeRoom(slot);
-      this.#places[slot] = id * PLACES_PER_CHUNK + index + 1;
-      this.#isRecord[slot] = 1;
+      this.#places.set(slot, id * PLACES_PER_CHUNK + index + 1);
+      this.#isRecord.set(slot, 1);
     }
     this.#present += block.count;
     const chunk = { id, standing: block.count, block };
@@ -237,24 +235,10 @@ export class RecordLog {
     this.#packed.push(chunk);
   }
 
-  #reserve(keys: number): void {
-    this.#keys.reserve(keys);
-    if (keys > this.#places.length) this.#growPlaces(keys);
-  }
-
-  #makeRoom(slot: number): void {
-    if (slot >= this.#places.length) this.#growPlaces(2 * slot);
-  }
-
-  #growPlaces(length: number): void {
-    this.#places = grown(this.#places, Float64Array, length);
-    this.#isRecord = grown(this.#isRecord, Uint8Array, length);
-  }
-
   /** The standing entry of a slot, if there is one, stands no longer. */
   #replace(slot: number, key: string): void {
-    if (this.#places[slot] === 0) return;
-    if (this.#isRecord[slot] === 1) {
+    if (this.#places.at(slot) === 0) return;
+    if (this.#isRecord.at(slot) === 1) {
       this.#present--;
       if (this.#cut?.wants(this.#revisionAt(slot)) === true) this.#cut.keep(this.#entryOf(slot, key));
     }
@@ -264,11 +248,11 @@ export class RecordLog {
 
   /** The packed chunk in which the entry of a slot is; none: it is in the growing one. */
   #chunkOf(slot: number): Chunk | undefined {
-    return this.#chunks.get(Math.floor(((this.#places[slot] as number) - 1) / PLACES_PER_CHUNK));
+    return this.#chunks.get(Math.floor((this.#places.at(slot) - 1) / PLACES_PER_CHUNK));
   }
 
   #indexOf(slot: number): number {
-    return ((this.#places[slot] as number) - 1) % PLACES_PER_CHUNK;
+    return (this.#places.at(slot) - 1) % PLACES_PER_CHUNK;
   }
 
   #revisionAt(slot: number): number {
@@ -290,7 +274,7 @@ export class RecordLog {
   }
 
   #stands(slot: number, id: number, index: number): boolean {
-    return this.#places[slot] === id * PLACES_PER_CHUNK + index + 1;
+    return this.#places.at(slot) === id * PLACES_PER_CHUNK + index + 1;
   }
 
   /** Adds what stands in a packed chunk; true: that is enough. */
@@ -335,7 +319,7 @@ export class RecordLog {
   }
 
   #makeChunk(id: number, entries: readonly LogEntry[], slots: readonly number[]): Chunk {
-    for (const [index, slot] of slots.entries()) this.#places[slot] = id * PLACES_PER_CHUNK + index + 1;
+    for (const [index, slot] of slots.entries()) this.#places.set(slot, id * PLACES_PER_CHUNK + index + 1);
     const chunk = { id, standing: entries.length, block: RecordBlock.pack(entries, slots) };
     this.#chunks.set(id, chunk);
     return chunk;
@@ -376,9 +360,9 @@ export class RecordLog {
 
   #forget({ key, revision }: { readonly key: string; readonly revision: number }): void {
     const slot = this.#keys.find(key);
-    if (slot === -1 || this.#isRecord[slot] === 1 || this.#revisionAt(slot) !== revision) return;
+    if (slot === -1 || this.#isRecord.at(slot) === 1 || this.#revisionAt(slot) !== revision) return;
     this.#replace(slot, key);
-    this.#places[slot] = 0;
+    this.#places.set(slot, 0);
     this.#keys.remove(key);
     this.#forgotten = Math.max(this.#forgotten, revision);
   }
