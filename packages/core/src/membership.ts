@@ -25,7 +25,7 @@ const TAKEOVER_ITEMS = 200;
 
 /**
  * How often a view that is brought up to date looks for dead runs too, in ms. Of 16 processes that share a loop, each asking the kernel
- * after all others at every reading, a third of the time went into that.
+ * after all others at every reading, a fifth of the time went into that.
  */
 const SWEEP_EVERY_MS = 500;
 
