@@ -1,4 +1,5 @@
 import { LoopStateError } from './errors.js';
+import { KeyTable } from './key-table.js';
 import { checkId } from './loop-records.js';
 
 /** An item of a loop: its id, or an object that has one. */
@@ -24,7 +25,7 @@ const PASSED_PER_TURN = 1_000;
 export class ItemSource<I extends LoopItem> {
   readonly #iterator: Iterator<I> | AsyncIterator<I>;
   readonly #needsNoTurn: (candidate: Candidate<I>) => boolean;
-  readonly #seen = new Set<string>();
+  readonly #seen = new KeyTable();
   #pulling: Promise<unknown> = Promise.resolve();
   #position = 0;
   /** How many items had an id that had come before. */
@@ -79,16 +80,18 @@ export class ItemSource<I extends LoopItem> {
         break;
       }
       this.#position += 1;
-      const id = this.#idOf(step.value);
-      const candidate = { id, item: step.value };
-      if (this.#seen.has(id)) this.duplicates += 1;
-      else {
-        this.#seen.add(id);
-        if (!this.#needsNoTurn(candidate)) return candidate;
-      }
+      const candidate = { id: this.#idOf(step.value), item: step.value };
+      if (!this.#isNew(candidate.id)) this.duplicates += 1;
+      else if (!this.#needsNoTurn(candidate)) return candidate;
       if (passed % PASSED_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     return undefined;
+  }
+
+  #isNew(id: string): boolean {
+    const { size } = this.#seen;
+    this.#seen.place(id);
+    return this.#seen.size > size;
   }
 
   #idOf(item: unknown): string {
