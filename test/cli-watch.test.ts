@@ -2,7 +2,7 @@
  * `loopstate watch` follows a loop beside it without disturbing it, and ends when all is done, or when it is told to. Driven from the outside, where
  * there is no terminal; what it draws on one, and how it leaves it, is proved in packages/loopstate/test/watch-*.test.ts.
  */
-import { existsSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { LoopState } from 'loopstate';
@@ -174,8 +174,10 @@ describe('loopstate watch', function () {
     await makeItems(url, { a: 'glitch' });
     const watching = await watch(url);
     await watching.shows('1 outstanding');
-    for (const name of readdirSync(directory())) unlinkSync(join(directory(), name));
-    writeFileSync(url, '{"mine": true}');
+    // The state file last, and at once: without it the rest would be recovered to an older state, in which nothing is left to do.
+    for (const name of readdirSync(directory())) if (name !== 'state.json') unlinkSync(join(directory(), name));
+    writeFileSync(join(directory(), 'mine.json'), '{"mine": true}');
+    renameSync(join(directory(), 'mine.json'), url);
     expect((await watching.end).code).to.equal(6);
     expect(existsSync(`${url}.lock`)).to.equal(false);
   });
