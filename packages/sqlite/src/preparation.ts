@@ -2,7 +2,7 @@
 import fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { LoopStateError, type RecoveryFinding } from '@loopstate/core';
-import { withAttached } from './connection.js';
+import { inTransaction, withAttached } from './connection.js';
 import { type FindingCode, HOW_TO_RESET } from './findings.js';
 import { type Inspection, inspect, inspectLeft } from './inspection.js';
 import { dropTornLog, type KeptLog, putLogBack } from './kept-log.js';
@@ -177,7 +177,9 @@ async function apply(
   const where = names.database;
   if (remedy.do === 'skip-revisions') {
     const count = remedy.code === 'wal-torn' ? REVISIONS_OF_A_GROUP : undefined;
-    await withAttached(names.database, 'store', (connection) => skipRevisions(connection, count));
+    await withAttached(names.database, 'store', (connection) =>
+      inTransaction(connection, 'BEGIN IMMEDIATE', () => skipRevisions(connection, count)),
+    );
     return [logFinding(names, remedy.code, log)];
   }
   const writtenAt = (await statIfPresent(names.backup))?.mtime.toISOString() ?? 'earlier';

@@ -97,7 +97,7 @@ export async function restoreRecords(names: StoreNames, { keep, now }: { keep: b
 
 /**
  * Lifts the revisions above all that may have been given, and forgets the deletions so far: what followers have seen may be more
- * than what stands now.
+ * than what stands now. Within a transaction: a job that forgot deletions above the last revision could not be read.
  */
 export async function skipRevisions(connection: SqlConnection, count = REVISIONS_SKIPPED): Promise<void> {
   const [file] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);

@@ -3,6 +3,7 @@
  * The logs are those of real databases, copied while they are open, as a SIGKILL would leave them.
  */
 import fs from 'node:fs';
+import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { inspectLeft } from '../src/inspection.js';
@@ -54,6 +55,20 @@ describe('sqlite: a log that was left behind', () => {
       expect(await put(store, { next: 1 }), 'commit/one-revision').to.be.greaterThan(COMMITS);
       await store.close();
       expect(fs.readdirSync(dirname(path)).filter((name) => /damaged|tmp/.test(name))).to.deep.equal([]);
+    }));
+
+  it('always-starts: who dies while its revisions are skipped leaves a store that can be read', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      // So little is left of the last commit that the next one covers it: then the log is whole again.
+      fs.truncateSync(`${path}-wal`, lastCommitIn(fs.readFileSync(`${path}-wal`)) + 50);
+      const copies = await copiedBeforeInserts(dirname(path), async () => (await openSqliteBackend(path)).close());
+      expect(copies.length).to.be.greaterThan(1);
+      for (const copy of copies) {
+        const store = await openSqliteBackend(join(copy, basename(path)));
+        expect(await recordsOf(store)).to.have.property('size', COMMITS - 1);
+        expect(await put(store, { next: 1 }), 'commit/one-revision').to.be.greaterThan(COMMITS);
+        await store.close();
+      }
     }));
 
   it('always-starts: it is judged anew when another made the store since, and was killed', () =>
@@ -145,4 +160,34 @@ async function withLeftStore({ hasLock }: { hasLock: boolean }, run: (path: stri
     await store.close();
     await run(join(left, 'state.db'));
   });
+}
+
+/** Where the last commit begins in a log of pages of 4,096 bytes: after the frame before it that ends a commit (it says how large the file is). */
+function lastCommitIn(log: Buffer): number {
+  const frame = 24 + 4_096;
+  let at = log.length - 2 * frame;
+  while (log.readUInt32BE(at + 4) === 0) at -= frame;
+  return at + frame;
+}
+
+/** Copies a directory before each INSERT that `run` makes, as a SIGKILL would leave it; returns where the copies are. */
+async function copiedBeforeInserts(directory: string, run: () => Promise<void>): Promise<string[]> {
+  const require = createRequire(import.meta.resolve('@keyv/sqlite'));
+  const { prototype } = (require('sqlite3') as { Database: { prototype: { all(...args: unknown[]): void } } }).Database;
+  const { all } = prototype;
+  const copies: string[] = [];
+  prototype.all = function (sql: string, ...args: unknown[]) {
+    if (/^\s*INSERT/.test(sql)) {
+      const copy = join(directory, '..', `${basename(directory)}-${copies.push('') - 1}`);
+      fs.cpSync(directory, copy, { recursive: true });
+      copies[copies.length - 1] = copy;
+    }
+    return all.call(this, sql, ...args);
+  };
+  try {
+    await run();
+    return copies;
+  } finally {
+    prototype.all = all;
+  }
 }
