@@ -307,7 +307,7 @@ export class LoopState {
   async #refresh(): Promise<void> {
     await this.#link.refresh();
     this.#membership.noticeLoss();
-    if (this.#membership.isRegistered) await this.#membership.sweep();
+    if (this.#membership.isRegistered) await this.#membership.lookForDead();
   }
 
   /**

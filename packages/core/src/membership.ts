@@ -27,7 +27,7 @@ const TAKEOVER_ITEMS = 200;
  * How often a view that is brought up to date looks for dead runs too, in ms. Of 16 processes that share a loop, each asking the kernel
  * after all others at every reading, a fifth of the time went into that.
  */
-const SWEEP_EVERY_MS = 500;
+const LOOK_FOR_DEAD_EVERY_MS = 500;
 
 /** What a run tells of its standing in the store. */
 export type MembershipEvent =
@@ -65,7 +65,7 @@ export class Membership {
   #ticking: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
   #lastBeatMs = 0;
-  #sweptMs = Number.NEGATIVE_INFINITY;
+  #lookedMs = Number.NEGATIVE_INFINITY;
   #isAtRisk = false;
   #hasEnded = false;
 
@@ -119,15 +119,15 @@ export class Membership {
   }
 
   /** The same as {@link takeOverDead}, unless that was done a moment ago. */
-  async sweep(): Promise<void> {
-    const sinceMs = this.#environment.monotonicMs() - this.#sweptMs;
+  async lookForDead(): Promise<void> {
+    const sinceMs = this.#environment.monotonicMs() - this.#lookedMs;
     // Less than nothing: the clock went back.
-    if (sinceMs >= SWEEP_EVERY_MS || sinceMs < 0) await this.takeOverDead();
+    if (sinceMs >= LOOK_FOR_DEAD_EVERY_MS || sinceMs < 0) await this.takeOverDead();
   }
 
   /** Takes over from every run that is known to be dead. */
   async takeOverDead(): Promise<void> {
-    this.#sweptMs = this.#environment.monotonicMs();
+    this.#lookedMs = this.#environment.monotonicMs();
     for (const runId of [...this.#link.view.runs.keys()]) if (runId !== this.#runId) await this.takeOverIfDead(runId);
   }
 
