@@ -51,9 +51,10 @@ export function testFleet(fixture: BackendFixture): void {
       const sleeper = await fleet.start(place.url, loop);
       const began = (worker: FleetWorker) => worker.events().filter(({ type }) => type === 'began');
       await fleet.until(() => began(sleeper).length > 3);
-      // In the middle of an item: what it holds then is what the other takes over.
+      // In the middle of an item: what it holds then is what the other takes over. Amid a commit it would hold the lock of SQLite as well.
       const begun = began(sleeper).length;
       await fleet.until(() => began(sleeper).length > begun);
+      await sleep(loop.workMs / 2);
       sleeper.signal('SIGSTOP');
       const other = await fleet.start(place.url, loop);
       await fleet.until(() => other.events().some(({ type }) => type === 'took-over'), 30_000);

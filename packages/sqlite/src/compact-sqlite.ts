@@ -1,12 +1,10 @@
 import type { KeyvSqlite } from '@keyv/sqlite';
 import { isLoopStateError, LockedError, type RecoveryFinding } from '@loopstate/core';
 import { StoreNames } from './names.js';
-import { openForReading, openForWriting, type Surroundings } from './opening.js';
-import { realFileSystemType, resolveDatabasePath, statIfPresent } from './place.js';
+import { openForReading, openForWriting, type Surroundings, USUAL } from './opening.js';
+import { resolveDatabasePath, statIfPresent } from './place.js';
 import { locationOf, type SqliteLocation } from './target.js';
 import { unavailable } from './trouble.js';
-
-const BUSY_TIMEOUT_MS = 15_000;
 
 /** What {@link compactSqlite} did. */
 export interface SqliteCompaction {
@@ -25,7 +23,7 @@ export interface SqliteCompaction {
  */
 export async function compactSqlite(target: string | SqliteLocation | KeyvSqlite): Promise<SqliteCompaction> {
   const { path, job } = locationOf(target);
-  const surroundings: Surroundings = { job, busyTimeoutMs: BUSY_TIMEOUT_MS, fileSystemType: realFileSystemType, now: Date.now };
+  const surroundings: Surroundings = { ...USUAL, job };
   try {
     const names = new StoreNames(await resolveDatabasePath(path));
     await assertPresent(names, surroundings);

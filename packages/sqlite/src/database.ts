@@ -8,6 +8,7 @@
  * - A statement that may have had an effect is never sent again.
  */
 import { applyCommit, type CheckedCommit, type CommitResult, LoopStateError, type MemoryEntry, type StateRecord } from '@loopstate/core';
+import type { Checkpoints } from './checkpoints.js';
 import { numberOf, rollBack, type SqlConnection, whenFree } from './connection.js';
 import {
   COLUMNS,
@@ -43,6 +44,8 @@ export interface DatabaseParts {
   readonly now: () => number;
   /** Called before a group is written; what it throws rejects the group, which then had no effect. */
   readonly beforeWriting: () => Promise<void>;
+  /** For one that is open for writing. */
+  readonly checkpoints: Checkpoints | undefined;
   /** Told how many commits a group has made. */
   readonly onCommitted: (commits: number) => void;
 }
@@ -127,6 +130,7 @@ export class Database {
       await new Promise<void>((resolve) => process.nextTick(resolve));
       await this.#inTurn(() => inWriteTurn(this.#parts.path, () => this.#flush(this.#takeGroup()))).catch(() => undefined);
       if (this.#deletions >= this.#parts.deletionsKept) await this.#sweep();
+      if (this.#parts.checkpoints?.isDue) await this.#takeLogIn(this.#parts.checkpoints);
     } while (this.#queue.length > 0);
     this.#flushing = undefined;
   }
@@ -160,6 +164,7 @@ export class Database {
       if (result.ok) {
         count++;
         this.#deletions += commit.deletes.length;
+        this.#parts.checkpoints?.note(commit);
       }
       resolve(result);
     }
@@ -254,6 +259,10 @@ export class Database {
     } catch {
       // Nothing but space is lost, and the next sweep takes these along.
     }
+  }
+
+  async #takeLogIn(checkpoints: Checkpoints): Promise<void> {
+    await this.#inTurn(() => inWriteTurn(this.#parts.path, () => checkpoints.run()));
   }
 
   #query(sql: string, parameters: Statement['parameters']) {

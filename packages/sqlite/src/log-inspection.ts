@@ -2,7 +2,7 @@
  * What a write-ahead log is, found out before SQLite sees it: SQLite uses a log up to the first frame that is wrong, says nothing of the
  * rest, and removes the file. The format is that of https://www.sqlite.org/walformat.html.
  */
-import fs from 'node:fs/promises';
+import fs, { type FileHandle } from 'node:fs/promises';
 import { hasCode } from './trouble.js';
 
 const HEADER_BYTES = 32;
@@ -24,6 +24,32 @@ export async function inspectLog(path: string): Promise<LogKind> {
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return 'absent';
     throw error;
+  }
+}
+
+/**
+ * True if the log at `path` holds at least `bytes` since it was last begun anew: it is written over from the front, and the file does not
+ * shrink. Tells it by one frame, since all before that one are of the same log. Errors: any system error.
+ */
+export async function isLogAtLeast(path: string, bytes: number): Promise<boolean> {
+  let file: FileHandle;
+  try {
+    file = await fs.open(path, 'r');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false;
+    throw error;
+  }
+  try {
+    const header = Buffer.alloc(HEADER_BYTES);
+    await file.read(header, 0, HEADER_BYTES, 0);
+    const log = readHeader(header);
+    if (log === undefined) return false;
+    const frame = Buffer.alloc(FRAME_HEADER_BYTES);
+    const place = Math.ceil(Math.max(1, bytes - HEADER_BYTES) / (log.pageBytes + FRAME_HEADER_BYTES)) - 1;
+    await file.read(frame, 0, FRAME_HEADER_BYTES, offsetOf(log, place));
+    return isHeaderOf(log, frame);
+  } finally {
+    await file.close();
   }
 }
 
@@ -79,10 +105,13 @@ function isNext(log: Log, place: number, before: Sum): boolean {
   return isSame(sumOfFrame(log, place, before), storedSum(log, place));
 }
 
-/** The salts of the header stand in each frame. */
 function isOfLog(log: Log, place: number): boolean {
-  const salts = offsetOf(log, place) + 8;
-  return log.bytes.compare(log.bytes, 16, 24, salts, salts + 8) === 0;
+  return isHeaderOf(log, log.bytes.subarray(offsetOf(log, place)));
+}
+
+/** The salts of the log stand in the header of each frame. */
+function isHeaderOf({ bytes }: Log, frame: Buffer): boolean {
+  return bytes.compare(frame, 8, 16, 16, 24) === 0;
 }
 
 function sumOfFrame(log: Log, place: number, before: Sum): Sum {

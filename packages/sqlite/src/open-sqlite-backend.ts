@@ -17,8 +17,8 @@ import {
 import { BackupKeeper } from './backup.js';
 import { Database } from './database.js';
 import { StoreNames } from './names.js';
-import { type OpenDatabase, openForReading, openForWriting, type Surroundings } from './opening.js';
-import { type FileSystemType, realFileSystemType, resolveDatabasePath } from './place.js';
+import { type OpenDatabase, openForReading, openForWriting, type Surroundings, USUAL } from './opening.js';
+import { type FileSystemType, resolveDatabasePath } from './place.js';
 import { revisionOf, SEQS_PER_REVISION, toChange } from './records.js';
 import { StandingFile } from './standing-file.js';
 import { locationOf, type SqliteLocation } from './target.js';
@@ -26,7 +26,6 @@ import { badOption, closed, unavailable } from './trouble.js';
 
 const CHANGES_AT_ONCE = 1_000;
 const DELETIONS_KEPT = 10_000;
-const BUSY_TIMEOUT_MS = 15_000;
 
 /** Options of {@link openSqliteBackend}. */
 export interface SqliteBackendOptions {
@@ -40,6 +39,8 @@ export interface SqliteBackendOptions {
   readonly deletionsKept?: number;
   /** For tests: the type of the file system of a directory, as `statfs` tells it. */
   readonly fileSystemType?: FileSystemType;
+  /** For tests: how long the write-ahead log gets before it is taken into the database. Default: 4 MiB. */
+  readonly logBytesMax?: number;
   /** For tests: the time of commits and reports, in ms since the epoch. */
   readonly now?: () => number;
 }
@@ -61,11 +62,11 @@ export async function openSqliteBackend(
   options: SqliteBackendOptions = {},
 ): Promise<StateBackend> {
   const { path, job } = locationOf(target);
-  const { access = 'write', busyTimeoutMs = BUSY_TIMEOUT_MS } = options;
+  const { access = 'write', busyTimeoutMs = USUAL.busyTimeoutMs, logBytesMax = USUAL.logBytesMax } = options;
   if (access !== 'write' && access !== 'read') throw badOption(`access must be "write" or "read", not ${JSON.stringify(access)}.`);
   if (!Number.isFinite(busyTimeoutMs) || busyTimeoutMs < 0) throw badOption('busyTimeoutMs must be a number of milliseconds, from 0.');
-  const { fileSystemType = realFileSystemType, now = Date.now } = options;
-  const surroundings: Surroundings = { job, busyTimeoutMs, fileSystemType, now };
+  const { fileSystemType = USUAL.fileSystemType, now = USUAL.now } = options;
+  const surroundings: Surroundings = { job, busyTimeoutMs, logBytesMax, fileSystemType, now };
   const letPoolSleep = keepThreadPoolAwake();
   try {
     const names = new StoreNames(await resolveDatabasePath(path));
@@ -114,6 +115,7 @@ class SqliteBackend implements StateBackend {
       deletionsKept: options.deletionsKept ?? DELETIONS_KEPT,
       now: options.now,
       beforeWriting: () => standing.assert(),
+      checkpoints: open.checkpoints,
       onCommitted: (commits) => this.#backups.note(commits),
     });
     for (const finding of open.findings) this.#report(finding);

@@ -2,13 +2,14 @@
 import { randomUUID } from 'node:crypto';
 import { AbsentError, type RecoveryFinding, UnavailableError } from '@loopstate/core';
 import { isBackupBehind, writeBackup } from './backup.js';
+import { Checkpoints } from './checkpoints.js';
 import { inTransaction, openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
 import { updateFileHeader, writeFileHeader, writeJobHeader } from './headers.js';
 import { type HeldInspection, inspect, inspectLeft } from './inspection.js';
 import { dropLog, type KeptLog, keepLog, putLogBack } from './kept-log.js';
 import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
-import { assertUsable, type FileSystemType, makeDirectories, stampsOf, statIfPresent, syncDirectory } from './place.js';
+import { assertUsable, type FileSystemType, makeDirectories, realFileSystemType, stampsOf, statIfPresent, syncDirectory } from './place.js';
 import { inspectCopy, prepare, refuse, remedyFor, removeTemporaries } from './preparation.js';
 import { Presence } from './presence.js';
 import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
@@ -20,10 +21,21 @@ const PREPARED_WITHIN_MS = 120_000;
 export interface Surroundings {
   readonly job: string;
   readonly busyTimeoutMs: number;
+  /** From when on the write-ahead log is taken into the database. */
+  readonly logBytesMax: number;
   readonly fileSystemType: FileSystemType;
   /** Ms since the epoch. */
   readonly now: () => number;
 }
+
+/** What they are unless someone says otherwise. */
+export const USUAL: Omit<Surroundings, 'job'> = {
+  busyTimeoutMs: 15_000,
+  // So long it gets by SQLite's own rule as well.
+  logBytesMax: 4 * 1_024 * 1_024,
+  fileSystemType: realFileSystemType,
+  now: Date.now,
+};
 
 /** A database that is open. */
 export interface OpenDatabase {
@@ -31,6 +43,8 @@ export interface OpenDatabase {
   readonly connection: SqlConnection;
   readonly findings: readonly RecoveryFinding[];
   readonly survivesPowerLoss: boolean;
+  /** For one that is open for writing. */
+  readonly checkpoints?: Checkpoints;
   /** Closes the connection; the last to close leaves a copy behind. Errors: those of SQLite, any system error; it is closed anyway. */
   close(): Promise<void>;
 }
@@ -43,7 +57,7 @@ export interface WritableDatabase extends OpenDatabase {
 
 /** Opens for writing. Errors: as `openSqliteBackend`, those of SQLite, any system error. */
 export async function openForWriting(names: StoreNames, surroundings: Surroundings): Promise<WritableDatabase> {
-  const { busyTimeoutMs } = surroundings;
+  const { busyTimeoutMs, logBytesMax } = surroundings;
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'write' });
   // A file that is to be refused gets nothing put beside it, not even a lock.
   const before = (await statIfPresent(names.lock)) === undefined ? await refuseOrKeepLog(names, surroundings.now()) : undefined;
@@ -78,13 +92,21 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   } finally {
     await before?.release();
   }
+  let beside: SqlConnection | undefined;
   try {
     connection ??= await openAttached(names.database, 'store');
     await setUp(connection, names, surroundings);
     await makeJob(connection, surroundings);
-    const closeWith = (isCompacted: boolean) => closeWriter(names, { connection, presence, isCompacted, busyTimeoutMs });
+    beside = await openAttached(names.database, 'store');
+    await setUp(beside, names, surroundings);
+    const checkpoints = new Checkpoints({ names, connection, beside, busyTimeoutMs, logBytesMax });
+    const closeWith = async (isCompacted: boolean) => {
+      await checkpoints.close();
+      return await closeWriter(names, { connection, presence, isCompacted, busyTimeoutMs });
+    };
     return {
       connection,
+      checkpoints,
       findings,
       survivesPowerLoss,
       close: async () => {
@@ -93,6 +115,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       closeCompacted: () => closeWith(true),
     };
   } catch (error) {
+    await beside?.close();
     await closeWriter(names, { connection, presence, isCompacted: false, busyTimeoutMs });
     throw error;
   }
@@ -191,6 +214,8 @@ export async function setUp(
     await setPragma(connection, names, { name: 'store.journal_mode', value: 'wal' });
     // FULL: the log is synced before a commit returns.
     await setPragma(connection, names, { name: 'store.synchronous', value: 2 });
+    // None by SQLite itself: see checkpoints.ts.
+    await setPragma(connection, names, { name: 'wal_autocheckpoint', value: 0 });
     // Damage is noticed when a page is read, not when it does harm.
     await setPragma(connection, names, { name: 'cell_size_check', value: 1 });
   });

@@ -18,8 +18,7 @@ import type { SqlConnection } from '../src/connection.js';
 import { Database } from '../src/database.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
-import { openForWriting } from '../src/opening.js';
-import { realFileSystemType } from '../src/place.js';
+import { openForWriting, USUAL } from '../src/opening.js';
 import { codeOf, findingsOf, put, recordsOf, withDirectory } from './stores.js';
 
 interface Watched {
@@ -35,7 +34,7 @@ interface Watched {
 async function withDatabase(run: (watched: Watched, path: string) => Promise<void>, { deletionsKept = 1_000 } = {}): Promise<void> {
   await withDirectory(async (directory) => {
     const names = new StoreNames(join(directory, 'state.db'));
-    const surroundings = { job: 'default', busyTimeoutMs: 100, fileSystemType: realFileSystemType, now: Date.now };
+    const surroundings = { ...USUAL, job: 'default', busyTimeoutMs: 100 };
     const open = await openForWriting(names, surroundings);
     const asked: string[] = [];
     let failure: { start: string; code: string; late: boolean; times: number } | undefined;
@@ -55,6 +54,7 @@ async function withDatabase(run: (watched: Watched, path: string) => Promise<voi
       path: names.database,
       connection,
       deletionsKept,
+      checkpoints: undefined,
       beforeWriting: async () => undefined,
       onCommitted: () => undefined,
     });

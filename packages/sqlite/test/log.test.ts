@@ -3,14 +3,13 @@
  * The logs are those of real databases, copied while they are open, as a SIGKILL would leave them.
  */
 import fs from 'node:fs';
-import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { inspectLeft } from '../src/inspection.js';
 import { judgeLog } from '../src/log-inspection.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
-import { contentOf, findingsOf, put, recordsOf, refusal, withDirectory } from './stores.js';
+import { contentOf, findingsOf, put, recordsOf, refusal, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
 
 const COMMITS = 12;
 
@@ -172,22 +171,15 @@ function lastCommitIn(log: Buffer): number {
 
 /** Copies a directory before each INSERT that `run` makes, as a SIGKILL would leave it; returns where the copies are. */
 async function copiedBeforeInserts(directory: string, run: () => Promise<void>): Promise<string[]> {
-  const require = createRequire(import.meta.resolve('@keyv/sqlite'));
-  const { prototype } = (require('sqlite3') as { Database: { prototype: { all(...args: unknown[]): void } } }).Database;
-  const { all } = prototype;
   const copies: string[] = [];
-  prototype.all = function (sql: string, ...args: unknown[]) {
-    if (/^\s*INSERT/.test(sql)) {
+  const see: SeeStatement = async (sql, pass) => {
+    if (sql.startsWith('INSERT')) {
       const copy = join(directory, '..', `${basename(directory)}-${copies.push('') - 1}`);
       fs.cpSync(directory, copy, { recursive: true });
       copies[copies.length - 1] = copy;
     }
-    return all.call(this, sql, ...args);
+    return await pass();
   };
-  try {
-    await run();
-    return copies;
-  } finally {
-    prototype.all = all;
-  }
+  await withStatementsCaught(see, run);
+  return copies;
 }

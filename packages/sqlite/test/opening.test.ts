@@ -10,8 +10,7 @@ import { openAttached, type SqlConnection, withAttached } from '../src/connectio
 import { updateFileHeader } from '../src/headers.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend, type SqliteBackendOptions } from '../src/open-sqlite-backend.js';
-import { openForWriting, setUp } from '../src/opening.js';
-import { realFileSystemType } from '../src/place.js';
+import { openForWriting, setUp, USUAL } from '../src/opening.js';
 import { codeOf, contentOf, findingsOf, put, recordsOf, refusal, withDirectory } from './stores.js';
 
 const NFS = 0x6969;
@@ -59,11 +58,12 @@ describe('sqlite: opening', () => {
   it('sets what commits rely on, on each connection', () =>
     withDirectory(async (directory) => {
       const names = new StoreNames(join(directory, 'state.db'));
-      const surroundings = { job: 'a', busyTimeoutMs: 1_000, fileSystemType: realFileSystemType, now: Date.now };
+      const surroundings = { ...USUAL, job: 'a' };
       const both = [await openForWriting(names, surroundings), await openForWriting(names, surroundings)];
       for (const { connection } of both) {
         expect(await connection.query('PRAGMA store.journal_mode')).to.deep.equal([{ journal_mode: 'wal' }]);
         expect(await connection.query('PRAGMA store.synchronous')).to.deep.equal([{ synchronous: 2 }]);
+        expect(await connection.query('PRAGMA wal_autocheckpoint')).to.deep.equal([{ wal_autocheckpoint: 0 }]);
         expect(await connection.query('PRAGMA busy_timeout')).to.deep.equal([{ timeout: 40 }]);
       }
       for (const { close } of both) await close();

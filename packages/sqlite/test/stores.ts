@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isLoopStateError, type StateBackend, type StateRecord } from '@loopstate/core';
@@ -56,6 +57,29 @@ export async function recordsOf(store: StateBackend): Promise<Map<string, StateR
     else records.set(key, record);
   }
   return records;
+}
+
+/** What becomes of a statement; `pass` lets it through. */
+export type SeeStatement = (sql: string, pass: () => Promise<unknown>) => Promise<unknown>;
+
+/** Gives `see` each statement of the connections that `run` opens, where the driver hands it to SQLite. */
+export async function withStatementsCaught<T>(see: SeeStatement, run: () => Promise<T>): Promise<T> {
+  const require = createRequire(import.meta.resolve('@keyv/sqlite'));
+  const { prototype } = (require('sqlite3') as { Database: { prototype: { all(...args: unknown[]): void } } }).Database;
+  const { all } = prototype;
+  prototype.all = function (sql: string, ...args: unknown[]) {
+    const done = args.pop() as (error: unknown, rows?: unknown) => void;
+    const pass = () =>
+      new Promise((resolve, reject) => {
+        all.call(this, sql, ...args, (error: unknown, rows: unknown) => (error === null ? resolve(rows) : reject(error)));
+      });
+    see(sql.trim(), pass).then((rows) => done(null, rows), done);
+  };
+  try {
+    return await run();
+  } finally {
+    prototype.all = all;
+  }
 }
 
 /** The findings of a store, as codes. */
