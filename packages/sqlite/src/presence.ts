@@ -14,6 +14,9 @@ import { isBusy } from './trouble.js';
 /** So long whoever is alone may prepare a large database. */
 const LEFT_WITHIN_MS = 120_000;
 
+/** So long whoever leaves waits for those who leave at the same time: one of them must be the last. */
+const LEAVING_TOGETHER_MS = 40;
+
 /** See the invariant above. */
 export class Presence {
   readonly #connection: SqlConnection;
@@ -30,6 +33,7 @@ export class Presence {
   static async enter(path: string, { withinMs, whenAlone }: { withinMs: number; whenAlone: () => Promise<void> }): Promise<Presence> {
     const connection = await openAttached(path, 'presence');
     try {
+      await doNotWait(connection);
       // What is kept there is worth nothing.
       await whenFree(withinMs, () => connection.query('PRAGMA presence.synchronous = OFF'));
       let isPrepared = false;
@@ -51,7 +55,10 @@ export class Presence {
       await run();
       return true;
     }
-    return await withAttached(path, 'presence', (connection) => runAlone(connection, run));
+    return await withAttached(path, 'presence', async (connection) => {
+      await doNotWait(connection);
+      return await runAlone(connection, run);
+    });
   }
 
   /**
@@ -60,6 +67,7 @@ export class Presence {
    */
   async leave({ whenLast, whenOthers }: { whenLast: () => Promise<void>; whenOthers: () => Promise<void> }): Promise<void> {
     try {
+      await this.#connection.query(`PRAGMA busy_timeout = ${LEAVING_TOGETHER_MS}`);
       await this.#connection.query('COMMIT');
       if (await runAlone(this.#connection, whenLast)) return;
       await whenFree(LEFT_WITHIN_MS, () => beginShared(this.#connection));
@@ -85,6 +93,11 @@ async function runAlone(connection: SqlConnection, run: () => Promise<void>): Pr
     await connection.query('COMMIT');
   }
   return true;
+}
+
+/** Whoever is present stays so: there is nothing to wait for. */
+async function doNotWait(connection: SqlConnection): Promise<void> {
+  await connection.query('PRAGMA busy_timeout = 0');
 }
 
 async function beginShared(connection: SqlConnection): Promise<void> {
