@@ -7,6 +7,7 @@ import { ID_BYTES, LoopStateError } from '@loopstate/core';
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 const BYTE_ORDER_MARK = '\ufeff';
+
 /** A line of text, with its number from 1. */
 export interface TextLine {
   readonly text: string;
@@ -20,7 +21,7 @@ export interface TextLine {
  * Errors: as {@link textLines}.
  */
 export async function* itemLines(chunks: AsyncIterable<Buffer>, source: string): AsyncGenerator<readonly string[]> {
-  for await (const lines of linesOfChunks(chunks, source, ID_BYTES)) yield lines.map(({ text }) => text).filter((text) => text !== '');
+  for await (const { texts } of linesOfChunks(chunks, source, ID_BYTES)) yield texts.filter((text) => text !== '');
 }
 
 /**
@@ -29,39 +30,47 @@ export async function* itemLines(chunks: AsyncIterable<Buffer>, source: string):
  * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line that is too long or no text, or because the stream can't be read.
  */
 export async function* textLines(chunks: AsyncIterable<Buffer>, source: string, maxBytes: number): AsyncGenerator<TextLine> {
-  for await (const lines of linesOfChunks(chunks, source, maxBytes)) yield* lines;
+  for await (const { texts, first } of linesOfChunks(chunks, source, maxBytes)) {
+    for (const [index, text] of texts.entries()) yield { text, number: first + index };
+  }
+}
+
+/** Lines that came together. */
+interface Lines {
+  readonly texts: readonly string[];
+  /** The number of the first, from 1. */
+  readonly first: number;
 }
 
 /** The same, those that end in one chunk together. */
-async function* linesOfChunks(chunks: AsyncIterable<Buffer>, source: string, maxBytes: number): AsyncGenerator<readonly TextLine[]> {
+async function* linesOfChunks(chunks: AsyncIterable<Buffer>, source: string, maxBytes: number): AsyncGenerator<Lines> {
   let pending: Buffer[] = [];
   let pendingBytes = 0;
-  let number = 0;
+  let first = 1;
+  const limits = { source, maxBytes };
   for await (const chunk of chunksOf(chunks, source)) {
-    const lines: TextLine[] = [];
-    let start = 0;
-    try {
-      for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
-        number += 1;
-        const rest = chunk.subarray(start, end);
-        lines.push({
-          text: textOfLine(pendingBytes === 0 ? rest : Buffer.concat([...pending, rest]), { number, source, maxBytes }),
-          number,
-        });
-        pending = [];
-        pendingBytes = 0;
-        start = end + 1;
+    const end = chunk.lastIndexOf(NEWLINE) + 1;
+    if (end > 0) {
+      const texts: string[] = [];
+      try {
+        readLines(pendingBytes === 0 ? chunk.subarray(0, end) : Buffer.concat([...pending, chunk.subarray(0, end)]), texts, first, limits);
+      } finally {
+        // Those before a bad one are good.
+        yield { texts, first };
       }
-    } finally {
-      // Those before a bad one are good.
-      yield lines;
+      first += texts.length;
+      pending = [];
+      pendingBytes = 0;
     }
-    if (start < chunk.length) pending.push(chunk.subarray(start));
-    pendingBytes += chunk.length - start;
+    if (end < chunk.length) pending.push(chunk.subarray(end));
+    pendingBytes += chunk.length - end;
     // Refused as soon as it is too long: what has no newline at all must not fill the memory.
-    if (pendingBytes > maxBytes + BYTE_ORDER_MARK.length * 3 + 1) throw badLine(number + 1, source, whyTooLong(pendingBytes, maxBytes));
+    if (pendingBytes > maxBytes + BYTE_ORDER_MARK.length * 3 + 1) throw badLine(first, source, whyTooLong(pendingBytes, maxBytes));
   }
-  if (pendingBytes > 0) yield [{ text: textOfLine(Buffer.concat(pending), { number: number + 1, source, maxBytes }), number: number + 1 }];
+  if (pendingBytes === 0) return;
+  const texts: string[] = [];
+  readLines(Buffer.concat([...pending, Buffer.of(NEWLINE)]), texts, first, limits);
+  yield { texts, first };
 }
 
 /** What the stream brings. Errors: `LOOPSTATE_BAD_OPTION` when it can't be read. */
@@ -74,16 +83,26 @@ export async function* chunksOf(chunks: AsyncIterable<Buffer>, source: string): 
   }
 }
 
-function textOfLine(
-  line: Buffer,
-  { number, source, maxBytes }: { readonly number: number; readonly source: string; readonly maxBytes: number },
-): string {
-  const bytes = line.at(-1) === RETURN ? line.subarray(0, -1) : line;
-  if (!isUtf8(bytes)) throw badLine(number, source, 'it is not UTF-8, and an item must be text');
-  let text = bytes.toString();
-  if (number === 1 && text.startsWith(BYTE_ORDER_MARK)) text = text.slice(1);
-  if (bytes.length > maxBytes && Buffer.byteLength(text) > maxBytes) throw badLine(number, source, whyTooLong(bytes.length, maxBytes));
-  return text;
+/** Adds the lines of `bytes`, the last of which ends too, to `texts`; `first` is the number of the first. Throws at a bad one. */
+function readLines(
+  bytes: Buffer,
+  texts: string[],
+  first: number,
+  { source, maxBytes }: { readonly source: string; readonly maxBytes: number },
+): void {
+  // A newline is never a part of another character: if all is text, each line is.
+  const isText = isUtf8(bytes);
+  for (let start = 0; start < bytes.length; ) {
+    const number = first + texts.length;
+    const newline = bytes.indexOf(NEWLINE, start);
+    const end = newline > start && bytes[newline - 1] === RETURN ? newline - 1 : newline;
+    if (!isText && !isUtf8(bytes.subarray(start, end))) throw badLine(number, source, 'it is not UTF-8, and an item must be text');
+    let text = bytes.toString('utf8', start, end);
+    if (number === 1 && text.startsWith(BYTE_ORDER_MARK)) text = text.slice(1);
+    if (end - start > maxBytes && Buffer.byteLength(text) > maxBytes) throw badLine(number, source, whyTooLong(end - start, maxBytes));
+    texts.push(text);
+    start = newline + 1;
+  }
 }
 
 function whyTooLong(bytes: number, maxBytes: number): string {
