@@ -34,6 +34,8 @@ export class Children {
   failure: LoopStateError | undefined;
   readonly #options: ChildrenOptions;
   readonly #stop = new AbortController();
+  /** A copy: to read all of `process.env` takes a tenth of what starting a child takes. */
+  readonly #environment = { ...process.env };
   readonly #stdout: SharedOutput;
   readonly #stderr: SharedOutput;
 
@@ -66,7 +68,7 @@ export class Children {
       if ([file, ...args, item.text, ...Object.values(variables)].some((word) => word.includes('\0')))
         return { status: 'error', reason: 'The item holds a NUL, which no argument of a command can hold.' };
       const env = {
-        ...process.env,
+        ...this.#environment,
         LOOPSTATE_ITEM: item.text,
         LOOPSTATE_ID: item.id,
         LOOPSTATE_ATTEMPT: `${context.attempt}`,
