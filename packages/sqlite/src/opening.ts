@@ -72,8 +72,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
     const prepared = await prepare(names, log, surroundings.now());
     try {
       findings.push(...prepared.findings);
-      connection = await openAttached(names.database, 'store');
-      await setUp(connection, names, surroundings);
+      connection = await openSetUp(names, surroundings);
       await makeOpen(connection, surroundings);
       // In the file itself, so that it is known even when the log is lost.
       await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
@@ -92,31 +91,25 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   } finally {
     await before?.release();
   }
-  let beside: SqlConnection | undefined;
+  let checkpoints: Checkpoints | undefined;
   try {
-    connection ??= await openAttached(names.database, 'store');
-    await setUp(connection, names, surroundings);
+    connection ??= await openSetUp(names, surroundings);
     await makeJob(connection, surroundings);
-    beside = await openAttached(names.database, 'store');
-    await setUp(beside, names, surroundings);
-    const checkpoints = new Checkpoints({ names, connection, beside, busyTimeoutMs, logBytesMax });
-    const closeWith = async (isCompacted: boolean) => {
-      await checkpoints.close();
-      return await closeWriter(names, { connection, presence, isCompacted, busyTimeoutMs });
-    };
+    const beside = await openSetUp(names, surroundings);
+    checkpoints = new Checkpoints({ names, connection, beside, busyTimeoutMs, logBytesMax });
+    const writer = { connection, checkpoints, presence, busyTimeoutMs };
     return {
       connection,
       checkpoints,
       findings,
       survivesPowerLoss,
       close: async () => {
-        await closeWith(false);
+        await closeWriter(names, { ...writer, isCompacted: false });
       },
-      closeCompacted: () => closeWith(true),
+      closeCompacted: () => closeWriter(names, { ...writer, isCompacted: true }),
     };
   } catch (error) {
-    await beside?.close();
-    await closeWriter(names, { connection, presence, isCompacted: false, busyTimeoutMs });
+    await closeWriter(names, { connection, checkpoints, presence, busyTimeoutMs, isCompacted: false });
     throw error;
   }
 }
@@ -200,6 +193,17 @@ async function closeReader(names: StoreNames, connection: SqlConnection, { hadLo
   }
 }
 
+async function openSetUp(names: StoreNames, surroundings: Surroundings): Promise<SqlConnection> {
+  const connection = await openAttached(names.database, 'store');
+  try {
+    await setUp(connection, names, surroundings);
+    return connection;
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+}
+
 /**
  * Sets what every commit relies on, and reads it back; on every connection, since what one has set says nothing of another.
  *
@@ -264,18 +268,25 @@ async function makeJob(connection: SqlConnection, { job, busyTimeoutMs }: Surrou
 
 interface Writer {
   readonly connection: SqlConnection | undefined;
+  readonly checkpoints: Checkpoints | undefined;
   readonly presence: Presence;
   readonly isCompacted: boolean;
   readonly busyTimeoutMs: number;
 }
 
 /** True if it was the last to close. */
-async function closeWriter(names: StoreNames, { connection, presence, isCompacted, busyTimeoutMs }: Writer): Promise<boolean> {
+async function closeWriter(names: StoreNames, writer: Writer): Promise<boolean> {
+  const { connection, checkpoints, presence, isCompacted, busyTimeoutMs } = writer;
   let isClosed = false;
   let isLast = false;
   const close = async () => {
-    if (!isClosed) await connection?.close();
+    if (isClosed) return;
     isClosed = true;
+    try {
+      await checkpoints?.close();
+    } finally {
+      await connection?.close();
+    }
   };
   try {
     await presence.leave({
