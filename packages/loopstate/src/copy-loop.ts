@@ -66,7 +66,7 @@ export async function copyLoop(from: LoopReader, to: LoopState, { signal }: Copy
     throw holdsOthers(id);
   };
   let [copied, present, inProgress] = [0, 0, 0];
-  for await (const batch of batchesOf(from.items())) {
+  for await (const batch of batchesOf(from.items(), recordOf)) {
     signal?.throwIfAborted();
     for (const { isPut, isOwn } of await to.putItems(batch.map(toEntry), mayPut)) {
       if (isOwn) continue;
@@ -126,11 +126,15 @@ async function* pairs(
   others: LoopReader,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<[id: string, own: ItemRecord, other: ItemRecord | undefined]> {
-  for await (const batch of batchesOf(all.items())) {
+  for await (const batch of batchesOf(all.items(), recordOf)) {
     signal?.throwIfAborted();
     const found = await others.read(batch.map(([id]) => id));
     for (const [index, [id, own]] of batch.entries()) yield [id, own, found[index]];
   }
+}
+
+function recordOf([, record]: [id: string, record: ItemRecord]): ItemRecord {
+  return record;
 }
 
 function toEntry([id, record]: [id: string, record: ItemRecord]): MovableEntry {

@@ -44,7 +44,7 @@ export async function importItems(
     return replace || (isFinal(item.status) && !isFinal(standing.status));
   };
   const counts = { imported: 0, skipped: 0, replaced: 0 };
-  for await (const batch of batchesOf(entries)) {
+  for await (const batch of batchesOf(entries, ({ item }) => item)) {
     signal?.throwIfAborted();
     for (const { isPut, standing } of await state.putItems(batch, mayPut)) {
       if (!isPut) counts.skipped += 1;
