@@ -68,6 +68,7 @@ async function show(url: string): Promise<void> {
       counts[n] = (counts[n] ?? 0) + 1;
       if (recorded.length % 50 === 0) console.log(`${`${recorded.length}`.padStart(4)} recorded   by ${counts.join(' + ')}`);
     });
+    child.on('exit', (code) => code && fail(`Worker ${n + 1} ended with ${code}; its error is above.`));
     return child;
   });
   const ends = Promise.all(workers.map((child) => once(child, 'exit')));

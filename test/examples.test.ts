@@ -76,6 +76,18 @@ describe('examples', () => {
     }
   });
 
+  it('shared-redis ends at once when its workers can not reach the server', async function () {
+    this.timeout(60_000);
+    const { root } = await compiledPackages();
+    const url = 'redis://127.0.0.1:1/0?job=shared&connectTimeoutMs=300';
+    const shown = spawnSync(process.execPath, [join(root, 'examples/shared-redis.js'), url, makeTree(join(place, 'tree'))], {
+      encoding: 'utf8',
+      timeout: 50_000,
+    });
+    expect(shown.status, shown.stderr).to.equal(1);
+    expect(shown.stderr).to.include('LOOPSTATE_UNAVAILABLE');
+  });
+
   it('loop-the-loop-state completes six prompts in two runs, each once', async () => {
     const { root } = await compiledPackages();
     const script = join(root, 'examples/loop-the-loop-state.js');
