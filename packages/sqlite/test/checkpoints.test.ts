@@ -39,9 +39,9 @@ describe('sqlite: checkpoints', () => {
         written = stampOf(path);
         isOpen = true;
         await fill(store, 'k', 80);
-        expect(seen.checkpoints).to.be.within(2, 4);
+        expect(seen.checkpoints).to.be.at.least(2);
         expect(seen).to.deep.include({ unlocked: 0, writtenBy: [] });
-        expect(fs.statSync(`${path}-wal`).size).to.be.below(6 * MIB);
+        expect(fs.statSync(`${path}-wal`).size).to.be.below(8 * MIB);
         isOpen = false;
         await store.close();
       });
