@@ -51,13 +51,15 @@ export function damageStore(
     const now = readFileSync(join(directory, other));
     return isDamaged(other, now) ? [] : [now];
   });
+  // Nothing looks at a copy until it is needed: what was damaged earlier may hold the same records.
+  const isSecond = names.filter(count).some((other) => isDamaged(other, readFileSync(join(directory, other))));
   const intact = isLines && after !== undefined ? [...others, intactLines(before, after)] : others;
   return {
     damage,
     name,
     bytes: after,
-    mayLose: damage.target === 'database' || damage.target === 'log' || (damage.target === 'journal' && !wasClosed),
-    mayAlarm: damage.target === 'database' || damage.target === 'log' || damage.target === 'journal',
+    mayLose: isSecond || damage.target === 'database' || damage.target === 'log' || (damage.target === 'journal' && !wasClosed),
+    mayAlarm: isSecond || damage.target === 'database' || damage.target === 'log' || damage.target === 'journal',
     stands: (text) => intact.some((bytes) => bytes.includes(text)),
   };
 }
