@@ -20,7 +20,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { PROOFS_VARIABLE } from '@loopstate/conformance';
-import { compiledPackages, loadTranspiler, WORKSPACE } from '../support/compiled.js';
+import { toModule } from '../support/bundle.js';
+import { compiledModules, WORKSPACE } from '../support/compiled.js';
 import type { Defect, TestChoice } from './defect.js';
 
 /** How many copies are at work at the same time. */
@@ -70,16 +71,16 @@ export async function tryDefect(defect: Defect): Promise<TestRun> {
 
 /** Runs tests, until the first one fails, on a product in which these files are changed in nothing that matters. */
 export async function tryNothing(files: Iterable<string>, tests: TestChoice): Promise<TestRun> {
-  const addNothing = (source: string): string => `${source}\n// Nothing that matters.\n`;
+  const addNothing = (source: string): string => `${source}\nexport const NOTHING_THAT_MATTERS = true;\n`;
   return await tryChanges(new Map(Array.from(files, (file) => [file, addNothing])), tests);
 }
 
 async function tryChanges(changes: ReadonlyMap<string, (source: string) => string>, tests: TestChoice): Promise<TestRun> {
-  const transpile = await loadTranspiler();
-  const changed = Array.from(changes, ([file, change]) => [file, transpile(change(readFileSync(join(WORKSPACE, file), 'utf8')), file)]);
+  const changed: (readonly [file: string, text: string])[] = [];
+  for (const [file, change] of changes) changed.push([file, await toModule(change(readFileSync(join(WORKSPACE, file), 'utf8')), file)]);
   return await inTurn(() =>
     inCopy(async (root) => {
-      for (const [file = '', text = ''] of changed) {
+      for (const [file, text] of changed) {
         const path = join(root, toCompiled(file));
         if (text === readFileSync(path, 'utf8')) throw new Error(`${file} is as it was.`);
         // Not into the file that all copies share.
@@ -114,11 +115,11 @@ async function inTurn<T>(run: () => Promise<T>): Promise<T> {
 }
 
 async function inCopy<T>(run: (root: string) => Promise<T>): Promise<T> {
-  const compiled = await compiledPackages();
+  const { root: original } = await compiledModules();
   const root = mkdtempSync(join(tmpdir(), 'loopstate-defect-'));
   copies.add(root);
   try {
-    linkTree(compiled.root, root);
+    linkTree(original, root);
     return await run(root);
   } finally {
     copies.delete(root);

@@ -2,26 +2,15 @@
  * The workspace as plain JavaScript in a temporary directory, so that a child process starts in a tenth of a second: children that
  * are killed two hundred times can't wait for ts-node each time. Nothing has to be built by hand; `dist` is neither read nor written.
  *
- * `packages/<name>/src/*.ts` becomes `packages/<name>/dist/*.js` there, and a package resolves to it as it would once published;
- * the TypeScript of `test`, `packages/<name>/test` and `examples` becomes JavaScript at the same place. The tests run there too: `src`
- * leads to `dist`, what else stands beside them is copied, and to a process of such a workspace that workspace is the compiled one.
+ * A package is there as it would be once published; the TypeScript of `test`, `packages/<name>/test` and `examples` is JavaScript at the
+ * same place, and what else stands beside it is copied. To a process of such a workspace that workspace is the compiled one.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import {
-  copyFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundlePackage, toModules } from './bundle.js';
 
 /** The root of the checkout. */
 export const WORKSPACE = fileURLToPath(new URL('../..', import.meta.url));
@@ -31,15 +20,31 @@ export interface CompiledPackages {
   readonly root: string;
 }
 
-/** The JavaScript of a TypeScript source. Errors: `SyntaxError`. */
-export type Transpile = (source: string, fileName: string) => string;
-
 let compiled: Promise<CompiledPackages> | undefined;
+let modules: Promise<CompiledPackages> | undefined;
 
 /** The compiled workspace of this process; made by the first call, removed when the process exits. */
 export function compiledPackages(): Promise<CompiledPackages> {
-  compiled ??= compile();
+  compiled ??= compile(bundlePackage);
   return compiled;
+}
+
+/**
+ * Likewise, but each module of the packages is a file of its own, `packages/<name>/dist/*.js`. `src` leads there too, so that the packages'
+ * own tests run in it.
+ */
+export function compiledModules(): Promise<CompiledPackages> {
+  modules ??= compile(async (folder, target) => {
+    await toModules(join(folder, 'src'), target);
+    symlinkSync('dist', join(dirname(target), 'src'), 'dir');
+  });
+  return modules;
+}
+
+/** The folders of the packages, from the root. */
+export function packageFolders(): string[] {
+  const folders = readdirSync(join(WORKSPACE, 'packages')).map((name) => join('packages', name));
+  return folders.filter((folder) => existsSync(join(WORKSPACE, folder, 'package.json')));
 }
 
 /** Options of {@link spawnCompiled}. */
@@ -63,35 +68,19 @@ export async function spawnCompiled(
   return spawn(command, rest, others);
 }
 
-/** Loads the compiler, which takes a while, and only where it is needed. */
-export async function loadTranspiler(): Promise<Transpile> {
-  const { default: ts } = await import('typescript');
-  const compilerOptions = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true };
-  return (source, fileName) => {
-    const { outputText, diagnostics = [] } = ts.transpileModule(source, { fileName, compilerOptions, reportDiagnostics: true });
-    const [wrong] = diagnostics;
-    if (wrong !== undefined) throw new SyntaxError(`${fileName}: ${ts.flattenDiagnosticMessageText(wrong.messageText, ' ')}`);
-    return outputText;
-  };
-}
-
-async function compile(): Promise<CompiledPackages> {
+async function compile(addPackage: (folder: string, target: string) => Promise<void>): Promise<CompiledPackages> {
   if (import.meta.url.endsWith('.js')) return { root: WORKSPACE };
-  const transpile = await loadTranspiler();
   const root = mkdtempSync(join(tmpdir(), 'loopstate-compiled-'));
   process.once('exit', () => rmSync(root, { recursive: true, force: true }));
   copyIfPresent('package.json', root);
   linkModules(root);
-  for (const name of readdirSync(join(WORKSPACE, 'packages'))) {
-    const folder = join('packages', name);
-    if (!existsSync(join(WORKSPACE, folder, 'package.json'))) continue;
+  for (const folder of packageFolders()) {
     for (const part of ['package.json', 'bin', 'node_modules']) copyIfPresent(join(folder, part), root);
-    compileFolder(join(folder, 'src'), join(root, folder, 'dist'), transpile);
-    compileFolder(join(folder, 'test'), join(root, folder, 'test'), transpile);
-    symlinkSync('dist', join(root, folder, 'src'), 'dir');
+    await addPackage(join(WORKSPACE, folder), join(root, folder, 'dist'));
+    await compileFolder(join(folder, 'test'), root);
   }
-  compileFolder('test', join(root, 'test'), transpile);
-  compileFolder('examples', join(root, 'examples'), transpile);
+  await compileFolder('test', root);
+  await compileFolder('examples', root);
   return { root };
 }
 
@@ -109,19 +98,20 @@ function copyIfPresent(path: string, root: string): void {
   if (existsSync(join(WORKSPACE, path))) cpSync(join(WORKSPACE, path), join(root, path), { recursive: true, verbatimSymlinks: true });
 }
 
-function compileFolder(folder: string, target: string, transpile: Transpile): void {
-  const from = join(WORKSPACE, folder);
-  if (!existsSync(from)) return;
-  mkdirSync(target, { recursive: true });
-  for (const entry of readdirSync(from, { withFileTypes: true })) {
+async function compileFolder(folder: string, root: string): Promise<void> {
+  if (!existsSync(join(WORKSPACE, folder))) return;
+  await toModules(join(WORKSPACE, folder), join(root, folder));
+  copyOthers(folder, root);
+}
+
+/** What stands beside the TypeScript. */
+function copyOthers(folder: string, root: string): void {
+  mkdirSync(join(root, folder), { recursive: true });
+  for (const entry of readdirSync(join(WORKSPACE, folder), { withFileTypes: true })) {
     const path = join(folder, entry.name);
-    const file = join(target, toJavaScript(entry.name));
-    if (entry.isDirectory()) {
-      // What the benchmark installs for itself is no part of the workspace.
-      if (entry.name !== 'node_modules') compileFolder(path, file, transpile);
-    } else if (path.endsWith('.d.ts') || !entry.isFile()) continue;
-    else if (path.endsWith('.ts')) writeFileSync(file, transpile(readFileSync(join(WORKSPACE, path), 'utf8'), path));
-    else copyFileSync(join(WORKSPACE, path), file);
+    // What the benchmark installs for itself is no part of the workspace.
+    if (entry.isDirectory() && entry.name !== 'node_modules') copyOthers(path, root);
+    else if (entry.isFile() && !path.endsWith('.ts')) copyFileSync(join(WORKSPACE, path), join(root, path));
   }
 }
 

@@ -1,6 +1,6 @@
 /** The command line as a whole: what `loopstate` understands, and what it says of itself. */
-import { createRequire } from 'node:module';
 import { Command } from 'commander';
+import { VERSION } from '../version.js';
 import { EXIT_CODES, type ExitCode } from './exit-codes.js';
 import { visible } from './visible-text.js';
 
@@ -34,7 +34,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
 export async function createProgram(onExit: (code: ExitCode) => void, asked?: string): Promise<Command> {
   const program = new Command('loopstate')
     .description('Loops that survive being killed: run a command for each item, and go on where it stopped.')
-    .version(versionOf(createRequire(import.meta.url)('../../package.json')))
+    .version(VERSION)
     .enablePositionalOptions()
     .exitOverride()
     // It repeats what was typed, or came from a script that expanded who knows what.
@@ -50,8 +50,4 @@ function exitCodeLines(): string {
   return Object.entries(EXIT_CODES)
     .map(([code, meaning]) => `  ${code.padStart(3)}  ${meaning}`)
     .join('\n');
-}
-
-function versionOf(manifest: unknown): string {
-  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown';
 }
