@@ -48,15 +48,9 @@ export function testFleet(fixture: BackendFixture): void {
 
     it('fenced: a worker that is stopped beyond its lease is refused and told, and goes on', async () => {
       const loop = { items: 60, workMs: 100, leaseMs: SHORT_LEASE_MS };
-      const sleeper = await fleet.start(place.url, loop);
+      const [sleeper, other] = (await fleet.startAll(2, place.url, loop)) as [FleetWorker, FleetWorker];
       const began = (worker: FleetWorker) => worker.events().filter(({ type }) => type === 'began');
-      await fleet.until(() => began(sleeper).length > 3);
-      // In the middle of an item: what it holds then is what the other takes over. Amid a commit it would hold the lock of SQLite as well.
-      const begun = began(sleeper).length;
-      await fleet.until(() => began(sleeper).length > begun);
-      await sleep(loop.workMs / 2);
-      sleeper.signal('SIGSTOP');
-      const other = await fleet.start(place.url, loop);
+      await fleet.stopAtWork(sleeper, [other]);
       await fleet.until(() => other.events().some(({ type }) => type === 'took-over'), 30_000);
       await sleep(1_000);
       sleeper.signal('SIGCONT');

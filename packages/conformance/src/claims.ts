@@ -1,6 +1,6 @@
 import { expectExact } from './expectations.js';
 import type { BackendFixture } from './fixture.js';
-import { Fleet, type FleetLoop, type FleetWorker } from './fleet.js';
+import { Fleet, type FleetLoop } from './fleet.js';
 import { type Ground, testLaw } from './law-test.js';
 import { prove } from './proofs.js';
 import { announceSeed, type Random } from './seed.js';
@@ -13,9 +13,6 @@ const PAUSES = 2;
 const LEASE_MS = 1_000;
 const WORK_MS = 30;
 const LOOK_EVERY_MS = 100;
-const GO_ON_WITHIN_MS = 500;
-/** A worker that is told to stop may be between two items: so often it may try again. */
-const TRIES_MAX = 100;
 const TIMEOUT_MS = 120_000;
 
 /**
@@ -52,7 +49,7 @@ async function shareUnderFire(fleet: Fleet, { url }: Ground, loop: FleetLoop, ra
   const take = () => workers.splice(random.next(workers.length), 1)[0]!;
   const sleepers = Array.from({ length: PAUSES }, take);
   const held: string[] = [];
-  for (const sleeper of sleepers) held.push(await stopAtWork(sleeper, workers));
+  for (const sleeper of sleepers) held.push(await fleet.stopAtWork(sleeper, workers));
   for (let kills = 0; kills < KILLS; kills++) {
     fleet.kill(take());
     workers.push(await fleet.start(url, loop));
@@ -65,31 +62,6 @@ async function shareUnderFire(fleet: Fleet, { url }: Ground, loop: FleetLoop, ra
     return held.every((id) => items.get(id)?.output !== undefined);
   });
   for (const sleeper of sleepers) sleeper.signal('SIGCONT');
-}
-
-/** Stops a worker in the middle of an item, and resolves with that. The `others` can go on. */
-async function stopAtWork(worker: FleetWorker, others: readonly FleetWorker[]): Promise<string> {
-  for (let tries = 0; tries < TRIES_MAX; tries++) {
-    worker.signal('SIGSTOP');
-    // What it had said by then arrives.
-    await pause(20);
-    const last = worker.events().findLast(({ type }) => type !== 'beat');
-    if (last?.type === 'began' && last.id !== undefined && (await goOn(others))) return last.id;
-    worker.signal('SIGCONT');
-    await pause(5);
-  }
-  throw new Error('A worker was never in the middle of an item.');
-}
-
-/** Whether some of the workers begin another item: one that was stopped while it wrote may hold a lock of the store. */
-async function goOn(workers: readonly FleetWorker[]): Promise<boolean> {
-  const begun = () => workers.flatMap((worker) => worker.events()).filter(({ type }) => type === 'began').length;
-  const before = begun();
-  for (let waited = 0; waited < GO_ON_WITHIN_MS; waited += LOOK_EVERY_MS) {
-    await pause(LOOK_EVERY_MS);
-    if (begun() > before) return true;
-  }
-  return false;
 }
 
 function pause(ms: number): Promise<void> {

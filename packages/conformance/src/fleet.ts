@@ -8,6 +8,9 @@ import { type BrokenPromise, judgeLoop, type LoopCall, type OutcomeRead, type Wo
 
 const LONG_LEASE_MS = 30_000;
 const POLL_MS = 10;
+const GO_ON_WITHIN_MS = 500;
+/** A worker that is told to stop may be between two items: so often it may try again. */
+const STOPS_MAX = 100;
 const ANSWERS: Readonly<Record<string, 'yes' | 'no'>> = { completed: 'yes', lost: 'no' };
 
 /** The loop that the workers share: its items, and how long each takes on average. */
@@ -96,6 +99,23 @@ export class Fleet {
     member.program.kill();
   }
 
+  /**
+   * Stops a worker (SIGSTOP) in the middle of an item, and resolves with that item. The `others` can go on: one that was stopped while it
+   * wrote may hold a lock of the store, so it is let go and stopped again until they do.
+   */
+  async stopAtWork(worker: FleetWorker, others: readonly FleetWorker[]): Promise<string> {
+    for (let stops = 0; stops < STOPS_MAX; stops++) {
+      worker.signal('SIGSTOP');
+      // What it had said by then arrives.
+      await pause(2 * POLL_MS);
+      const last = worker.events().findLast(({ type }) => type !== 'beat');
+      if (last?.type === 'began' && last.id !== undefined && (await goOn(others))) return last.id;
+      worker.signal('SIGCONT');
+      await pause(POLL_MS / 2);
+    }
+    throw new Error('A worker was never in the middle of an item.');
+  }
+
   /** All that the workers said, of the named types. */
   events(...types: string[]): FleetEvent[] {
     return this.#members.flatMap((worker) => worker.events()).filter(({ type }) => types.includes(type));
@@ -111,7 +131,7 @@ export class Fleet {
     const endMs = nowMs() + timeoutMs;
     while (!(await isSo())) {
       if (nowMs() > endMs) throw new Error('What the test waited for did not happen.');
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      await pause(POLL_MS);
     }
   }
 
@@ -159,6 +179,21 @@ export class Fleet {
   remove(): void {
     for (const { program } of this.#members) program.kill();
   }
+}
+
+/** Whether some of the workers begin another item soon. */
+async function goOn(workers: readonly FleetWorker[]): Promise<boolean> {
+  const begun = () => workers.flatMap((worker) => worker.events()).filter(({ type }) => type === 'began').length;
+  const before = begun();
+  for (let waited = 0; waited < GO_ON_WITHIN_MS; waited += POLL_MS) {
+    await pause(POLL_MS);
+    if (begun() > before) return true;
+  }
+  return false;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function historyOf(worker: Member): WorkerHistory {
