@@ -84,6 +84,20 @@ describe('exit codes of loopstate', () => {
     expect(await run(['--', 'echo'], 'a\nb\nc\n')).to.include({ code: 0, stdout: 'a\nb\nc\n' });
   });
 
+  it('1: a command that can not be run for one item is the failure of that item', async () => {
+    const script = join(directory(), 'b.sh');
+    writeFileSync(script, '#!/bin/sh\necho ran\n', { mode: 0o755 });
+    expect(await run(['--', './{}.sh'], 'a\nb\nb.sh/c\n')).to.include({ code: 1, stdout: 'ran\n' });
+    const state = await LoopState.open({ path: join(directory(), 'state.json') }, { access: 'read' });
+    expect(state.progress).to.include({ completed: 1, failed: 2 });
+    await state.close();
+  });
+
+  it('1: an item that is longer than a command can be given is the failure of that item', async () => {
+    const rows = ['ok1', 'big', 'ok2'].map((id) => JSON.stringify({ id, body: 'x'.repeat(id === 'big' ? 200_000 : 1) }));
+    expect(await run(['--jsonl', '--', 'echo', '{id}'], `${rows.join('\n')}\n`)).to.include({ code: 1, stdout: 'ok1\nok2\n' });
+  });
+
   it('3: stopped on purpose, and the next run goes on', async () => {
     expect(await run(['--max-items', '2', '--', 'echo'], 'a\nb\nc\n')).to.include({ code: 3, stdout: 'a\nb\n' });
     expect(await run(['--', 'echo'], 'a\nb\nc\n')).to.include({ code: 0, stdout: 'c\n' });

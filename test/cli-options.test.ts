@@ -89,6 +89,10 @@ describe('loopstate run, its options', () => {
       expect((await item('a'))?.costUsd).to.equal(2);
       await run(['--report', 'line', '--', 'echo', '[1] {}'], 'b\n');
       expect(await item('b')).to.not.have.any.keys('cost', 'output');
+      // Alone in what is read at once, a blank line once had the search for a line before it never end.
+      const blank = 'echo; sleep 0.2; echo "{\\"output\\":1}"; sleep 0.2; echo; sleep 0.2';
+      expect(await run(['--report', 'line', '--', 'sh', '-c', blank, 'sh'], 'c\n')).to.include({ code: 0 });
+      expect((await item('c'))?.output).to.equal(1);
     });
 
     it('keeps the output of each item in files that are whole', async () => {

@@ -101,6 +101,15 @@ describe('loopstate run', () => {
     expect(performance.now() - start).to.be.lessThan(10_000);
   });
 
+  it('tries again later when there are too few file descriptors for one more command', async () => {
+    const under = ['sh', '-c', 'ulimit -n 40; exec "$@"', 'sh'];
+    const args = ['run', '--state', './state.json', '--json', '-j', '8', '--', 'sh', '-c', 'sleep 0.2; echo $1', 'sh'];
+    const end = await runCli(args, { cwd: directory(), input: 'a\nb\nc\nd\ne\nf\ng\nh\n', under });
+    expect(end.code).to.equal(0);
+    expect(end.stderr).to.include('EMFILE');
+    expect(end.stdout.split('\n').sort().join('')).to.equal('abcdefgh');
+  });
+
   describe('with hostile items', () => {
     const HOSTILE = [
       '-rf',

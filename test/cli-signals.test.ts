@@ -84,6 +84,20 @@ describe('loopstate run, interrupted', () => {
     for (const name of ['child', 'grandchild']) expect(isAlive(Number(lines(name)[0])), name).to.equal(false);
   });
 
+  it('stops what a command left behind, once it is told to, and records how the command itself ended', async () => {
+    const leave = '(while :; do echo tick; sleep 0.1; done) & echo $! > pid; exit 0';
+    expect((await run(['--timeout', '1', '--', 'sh', '-c', leave, 'sh'], 'a\n')).code).to.equal(0);
+    expect(isAlive(Number(lines('pid')[0]))).to.equal(false);
+    const left = await start(['--', 'sh', '-c', leave, 'sh'], 'b\n');
+    await left.shows('tick');
+    left.child.kill('SIGTERM');
+    await left.shows('once more');
+    left.child.kill('SIGTERM');
+    expect((await left.end).code).to.equal(143);
+    expect(isAlive(Number(lines('pid')[0]))).to.equal(false);
+    expect(await run(['--', 'echo'], 'a\nb\n')).to.include({ code: 0, stdout: '' });
+  });
+
   it('goes on after SIGKILL: nothing that was recorded runs again, and at most one item per job runs twice', async function () {
     this.timeout(60_000);
     const seed = seedFromEnvironment();

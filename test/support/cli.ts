@@ -29,13 +29,15 @@ export interface CliOptions {
   /** Default: nothing. `open`: standard input stays open and empty. */
   readonly input?: string | Buffer | 'open';
   readonly env?: NodeJS.ProcessEnv;
+  /** A command, with its arguments, that starts node. Default: none. */
+  readonly under?: readonly string[];
 }
 
 const SCRIPT = 'packages/loopstate/bin/loopstate.js';
 
 /** Starts `loopstate` with the given arguments. */
-export async function startCli(args: readonly string[], { cwd, input = '', env = {} }: CliOptions): Promise<RunningCli> {
-  const child = await spawnCompiled(SCRIPT, args, { cwd, env: { ...process.env, NO_COLOR: '1', ...env } });
+export async function startCli(args: readonly string[], { cwd, input = '', env = {}, under = [] }: CliOptions): Promise<RunningCli> {
+  const child = await spawnCompiled(SCRIPT, args, { cwd, under, env: { ...process.env, NO_COLOR: '1', ...env } });
   let stdout = '';
   let stderr = '';
   const waiting = new Set<() => void>();

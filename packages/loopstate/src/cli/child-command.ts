@@ -32,6 +32,8 @@ export interface ChildCommand {
   readonly text: string;
   /** The fields that it names. */
   readonly fields: readonly string[];
+  /** Whether it starts another program for another item. */
+  readonly variesProgram: boolean;
   /** Errors: {@link MissingFieldError}. */
   argvFor(attempt: Attempt): Argv;
   /** What the command reads by its environment, besides what every command gets. */
@@ -51,6 +53,7 @@ export function argvCommand(words: readonly string[], { hasFields }: { readonly 
   return {
     text: JSON.stringify(template),
     fields: fieldsAmong(names),
+    variesProgram: namesIn(template[0] ?? '', { hasFields }).length > 0,
     argvFor(attempt) {
       const [file = '', ...args] = template.map((word) =>
         word.replaceAll(PLACEHOLDER, (hole, name: string | undefined) => (isName(name, { hasFields }) ? valueFor(name, attempt) : hole)),
@@ -77,6 +80,7 @@ export function shellCommand(words: readonly string[], { hasFields }: { readonly
   return {
     text: JSON.stringify(['/bin/sh', text]),
     fields: fieldsAmong(names),
+    variesProgram: false,
     argvFor: ({ item }) => ({ file: '/bin/sh', args: ['-c', script, 'loopstate', item.text] }),
     environmentFor: (attempt) => Object.fromEntries(names.map((name) => [variableOf(name, names), valueFor(name, attempt)])),
   };

@@ -3,6 +3,8 @@
  */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import { devNull } from 'node:os';
 import type { Readable } from 'node:stream';
 import type { Argv } from './child-command.js';
 import { ReportText } from './result-report.js';
@@ -50,11 +52,15 @@ export interface ChildEnd {
  */
 export async function runChild({ file, args }: Argv, options: ChildOptions): Promise<ChildEnd> {
   const stdio: StdioOptions = options.hasReport ? ['ignore', 'pipe', 'pipe', 'pipe'] : ['ignore', 'pipe', 'pipe'];
+  assertDescriptors();
   const child = spawn(file, args, { detached: true, stdio, env: options.env });
-  const [, stdout, stderr, reporting] = child.stdio as unknown as [null, Readable, Readable, Readable | undefined];
+  child.once('error', noteShortage);
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   await once(child, 'spawn');
-  const stopper = new GroupStopper(child, options);
+  // One that could not be started has none.
+  const streams = child.stdio.slice(1) as Readable[];
+  const [stdout, stderr, reporting] = streams as [Readable, Readable, Readable | undefined];
+  const stopper = new GroupStopper(child, streams, options);
   try {
     const errorTail = new ErrorTail();
     const report = new ReportText();
@@ -84,17 +90,53 @@ export async function runChild({ file, args }: Argv, options: ChildOptions): Pro
   }
 }
 
-/** Ends a child's process group when it is time to: first by SIGTERM, later by SIGKILL. */
+/** A pair for each of three pipes, another for how the start went, and the end of standard input. */
+const DESCRIPTORS_NEEDED = 9;
+
+let wereTooFew = false;
+
+function noteShortage(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EMFILE' || error.code === 'ENFILE') wereTooFew = true;
+}
+
+/**
+ * Once there were too few file descriptors for a child, it is seen beforehand whether there are: Node 20 never closes those that it
+ * had opened for a child that it could not start so, and in the end there would be none for any.
+ */
+function assertDescriptors(): void {
+  if (!wereTooFew) return;
+  const opened: number[] = [];
+  try {
+    while (opened.length < DESCRIPTORS_NEEDED) opened.push(openSync(devNull, 'r'));
+  } catch (error) {
+    throw Object.assign(error as Error, { syscall: 'spawn' });
+  } finally {
+    for (const descriptor of opened) closeSync(descriptor);
+  }
+}
+
+/**
+ * Ends a child's process group when it is time to: first by SIGTERM, later by SIGKILL. What left the group may hold the child's pipes open
+ * even then: nobody reads them any longer.
+ */
 class GroupStopper {
+  /** Why the child was made to end; undefined: it ended by itself, whatever became of what it had started. */
   reason: ChildEnd['stopped'];
   readonly #child: ChildProcess;
+  readonly #streams: readonly Readable[];
   readonly #signal: AbortSignal;
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #killAfterMs: number;
+  #isStopping = false;
   readonly #onAbort = (): void => this.stop('abort');
 
-  constructor(child: ChildProcess, { signal, timeoutMs, killAfterMs }: Pick<ChildOptions, 'signal' | 'timeoutMs' | 'killAfterMs'>) {
+  constructor(
+    child: ChildProcess,
+    streams: readonly Readable[],
+    { signal, timeoutMs, killAfterMs }: Pick<ChildOptions, 'signal' | 'timeoutMs' | 'killAfterMs'>,
+  ) {
     this.#child = child;
+    this.#streams = streams;
     this.#killAfterMs = killAfterMs;
     this.#signal = signal;
     if (timeoutMs !== undefined) this.#timers.push(setTimeout(() => this.stop('timeout'), timeoutMs));
@@ -102,22 +144,30 @@ class GroupStopper {
     if (signal.aborted) this.stop('abort');
   }
 
-  /** Has the child end. One that has ended by itself stays as it ended. */
+  /** Has the child end, and what it has started. One that has ended by itself stays as it ended. */
   stop(reason: NonNullable<ChildEnd['stopped']>): void {
-    if (this.reason !== undefined || this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    this.reason = reason;
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    if (this.#child.exitCode === null && this.#child.signalCode === null) this.reason = reason;
     this.#kill('SIGTERM');
-    this.#timers.push(setTimeout(() => this.#kill('SIGKILL'), this.#killAfterMs));
+    this.#timers.push(
+      setTimeout(() => this.#kill('SIGKILL'), this.#killAfterMs),
+      setTimeout(() => this.#closePipes(), this.#killAfterMs + LINGER_MS),
+    );
   }
 
   /** Once a stopped child is gone, ends what is left of its group. */
   finish(): void {
-    if (this.reason !== undefined) this.#kill('SIGKILL');
+    if (this.#isStopping) this.#kill('SIGKILL');
   }
 
   disarm(): void {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#signal.removeEventListener('abort', this.#onAbort);
+  }
+
+  #closePipes(): void {
+    for (const stream of this.#streams) stream.destroy();
   }
 
   #kill(signal: NodeJS.Signals): void {

@@ -14,6 +14,16 @@ import { visible } from './visible-text.js';
 /** What a child that can't be started says of the machine, not of the command: there are too many processes or files just now. */
 const START_GLITCHES = ['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM'];
 
+/** What such a child says of its program. */
+const UNUSABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such command',
+  EACCES: 'it may not be executed',
+  ENOEXEC: 'it is no program',
+};
+
+/** Linux takes 128 KiB in one argument or variable (`execve`). Where an item has less than this, something else is too long. */
+const LONG_WORD_BYTES = 64 * 1_024;
+
 /** How children are run. */
 export interface ChildrenOptions {
   readonly command: ChildCommand;
@@ -26,6 +36,15 @@ export interface ChildrenOptions {
   readonly report: 'fd' | 'line' | 'none';
   /** A directory for the output of each item. */
   readonly resultsFolder: string | undefined;
+}
+
+/** An item whose child is to be started. */
+interface StartedItem {
+  readonly item: InputItem;
+  /** All that the child is given of it. */
+  readonly words: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
 }
 
 /** See the file's comment. */
@@ -65,7 +84,8 @@ export class Children {
     try {
       const { file, args } = command.argvFor(attempt);
       const variables = command.environmentFor(attempt);
-      if ([file, ...args, item.text, ...Object.values(variables)].some((word) => word.includes('\0')))
+      const words = [file, ...args, item.text, ...Object.values(variables)];
+      if (words.some((word) => word.includes('\0')))
         return { status: 'error', reason: 'The item holds a NUL, which no argument of a command can hold.' };
       const env = {
         ...this.#environment,
@@ -76,7 +96,7 @@ export class Children {
         ...variables,
         ...(this.#options.report === 'fd' ? { LOOPSTATE_RESULT_FD: '3' } : {}),
       };
-      return await this.#runChild({ file, args }, { item, env, signal: context.signal });
+      return await this.#runChild({ file, args }, { item, words, env, signal: context.signal });
     } catch (error) {
       if (error instanceof MissingFieldError) return { status: 'error', reason: error.message };
       throw error;
@@ -85,7 +105,7 @@ export class Children {
 
   async #runChild(
     argv: { readonly file: string; readonly args: readonly string[] },
-    { item, env, signal }: { readonly item: InputItem; readonly env: NodeJS.ProcessEnv; readonly signal: AbortSignal },
+    { item, words, env, signal }: StartedItem,
   ): Promise<ItemResult> {
     const { resultsFolder, report, timeoutMs, killAfterMs } = this.#options;
     const files = resultsFolder === undefined ? undefined : openResultFiles(resultsFolder, item.id);
@@ -113,22 +133,36 @@ export class Children {
       await files?.place();
     } catch (error) {
       await files?.discard();
-      return this.#glitchOf(error, argv.file, files);
+      return this.#resultOfError(error, argv.file, { words, files });
     }
     return withReport(this.#resultOf(end), reportOf(report === 'line' ? lastLine.text : end.report));
   }
 
   /** What an error that kept a child from running, or its output from being kept, means for its item. Throws what ends the loop. */
-  #glitchOf(error: unknown, file: string, files: ResultFiles | undefined): ItemResult {
+  #resultOfError(
+    error: unknown,
+    file: string,
+    { words, files }: { readonly words: readonly string[]; readonly files: ResultFiles | undefined },
+  ): ItemResult {
     if (isErrorWithCode(error) && !isLoopStateError(error) && 'syscall' in error) {
       if (String(error.syscall).startsWith('spawn')) {
         if (START_GLITCHES.includes(error.code)) return { status: 'glitch', reason: `It could not be started: ${error.message}` };
+        const fault = this.#faultOf(words, file, error);
+        if (fault !== undefined) return { status: 'error', reason: fault };
         this.failure ??= unusableCommand(file, error);
       } else if (files !== undefined && error.code !== 'EPIPE') this.failure ??= resultsFailed(error);
     }
     if (this.failure === undefined) throw error;
     this.#stop.abort();
     throw this.failure;
+  }
+
+  /** Why a child could not be started, if that is the item's fault, and others may be run. */
+  #faultOf(words: readonly string[], file: string, error: ErrorWithCode): string | undefined {
+    const bytes = Math.max(...words.map((word) => Buffer.byteLength(word)));
+    if (error.code === 'E2BIG' && bytes > LONG_WORD_BYTES)
+      return `Of this item a command would be given ${bytes} bytes at once, which is too much: put what is long into a file, and name the file.`;
+    return this.#options.command.variesProgram ? whyUnusable(file, error) : undefined;
   }
 
   #resultOf({ exitCode, signal, stopped, lastErrorLine }: ChildEnd): ItemResult {
@@ -154,15 +188,18 @@ export class Children {
   }
 }
 
-function isErrorWithCode(error: unknown): error is Error & { readonly code: string } {
+type ErrorWithCode = Error & { readonly code: string };
+
+function isErrorWithCode(error: unknown): error is ErrorWithCode {
   return error instanceof Error && 'code' in error && typeof error.code === 'string';
 }
 
-function unusableCommand(file: string, error: Error & { readonly code: string }): LoopStateError {
-  const why =
-    { ENOENT: 'there is no such command', EACCES: 'it may not be executed', ENOEXEC: 'it is no program' }[error.code] ?? error.message;
-  const message = `The command "${visible(file)}" can not be run: ${why}. No item was recorded.`;
-  return new LoopStateError('LOOPSTATE_BAD_OPTION', message, { cause: error });
+function whyUnusable(file: string, error: ErrorWithCode): string {
+  return `The command "${visible(file)}" can not be run: ${UNUSABLE[error.code] ?? error.message}.`;
+}
+
+function unusableCommand(file: string, error: ErrorWithCode): LoopStateError {
+  return new LoopStateError('LOOPSTATE_BAD_OPTION', whyUnusable(file, error), { cause: error });
 }
 
 function resultsFailed(error: Error): LoopStateError {

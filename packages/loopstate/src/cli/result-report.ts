@@ -36,7 +36,8 @@ export class LastLine {
   take(lines: Buffer): void {
     let end = lines.length;
     while (end > 0) {
-      const start = lines.lastIndexOf(0x0a, end - 2) + 1;
+      // A negative place would be counted from the end.
+      const start = end < 2 ? 0 : lines.lastIndexOf(0x0a, end - 2) + 1;
       const line = lines.subarray(start, end);
       if (line.toString('latin1').trim() !== '') {
         this.#line = line.length <= REPORT_BYTES_MAX ? Buffer.from(line) : Buffer.alloc(0);
