@@ -1,6 +1,9 @@
 import type { RecordBlock } from './record-block.js';
 import type { LogEntry, RecordLog } from './record-log.js';
 
+/** So much text is enough for one piece, however few records it is. */
+const TAKE_CHARS = 1_024 * 1_024;
+
 /**
  * The records of a log as they were at one moment.
  *
@@ -44,12 +47,11 @@ export class LogCut {
     return chunk.block;
   }
 
-  /** The next records, `atLeast` so many if there are; none at the end. */
+  /** The next records, `atLeast` so many if there are, fewer where they are large; none at the end. */
   take(atLeast: number): LogEntry[] {
     while (this.#taken < this.revision) {
-      const slice = this.#log.slice(this.#taken, atLeast);
-      const last = slice.at(-1)?.revision ?? this.revision;
-      const upTo = slice.length < atLeast ? this.revision : Math.min(last, this.revision);
+      const slice = this.#log.slice(this.#taken, atLeast, TAKE_CHARS);
+      const upTo = Math.min(slice.at(-1)?.revision ?? this.revision, this.revision);
       const standing = slice.filter((entry) => entry.text !== undefined && entry.revision <= upTo);
       const replaced = this.#kept.filter((entry) => entry.revision <= upTo);
       this.#kept = this.#kept.filter((entry) => entry.revision > upTo);

@@ -121,6 +121,11 @@ export class RecordBlock {
     return this.revisions[this.count - 1] ?? 0;
   }
 
+  /** How many bytes its records have, inflated. */
+  get sizeBytes(): number {
+    return this.#ends[this.count - 1] ?? 0;
+  }
+
   /** All bytes, of all records; not to be kept. */
   bytes(): Buffer {
     return this.#bytes ?? inflateRawSync(this.#deflated as Buffer);

@@ -5,6 +5,7 @@
  * **Invariants:**
  * - Each key that is known has one standing entry: its place in the log is in `#places`. Every other entry is stale and is skipped.
  * - The log is sorted by revision; entries of one commit share theirs, and lie in one chunk.
+ * - A chunk has no more than {@link CHUNK_ENTRIES} entries and {@link CHUNK_CHARS} of text, and one commit on top of that.
  * - No operation but opening costs more as the number of records grows: stale entries are swept a chunk at a time.
  * - A deletion stays as an entry without text until {@link DELETIONS_MAX} newer ones came; `forgotten` is the largest revision
  *   of one that is no longer known.
@@ -15,6 +16,8 @@ import { type KeyVisitor, RecordBlock } from './record-block.js';
 
 /** A chunk is closed when it has so many entries, at the end of a commit; a commit writes at most as many. */
 const CHUNK_ENTRIES = 1_000;
+/** Or so much text: what is packed, joined or decoded in one piece must neither stall its process nor outgrow what a string can hold. */
+const CHUNK_CHARS = 2 * 1_024 * 1_024;
 /** More than a chunk ever has. */
 export const PLACES_PER_CHUNK = 2_048;
 const DELETIONS_MAX = 10_000;
@@ -65,6 +68,7 @@ export class RecordLog {
   readonly #packed: Chunk[] = [];
   #growing: LogEntry[] = [];
   #growingSlots: number[] = [];
+  #growingChars = 0;
   #growingId = 0;
   #sweepAt = 0;
   #present = 0;
@@ -138,7 +142,8 @@ export class RecordLog {
 
   /** Puts or deletes a key. `entry.revision` is not less than any before. */
   append(entry: LogEntry): void {
-    if (this.#growing.length >= CHUNK_ENTRIES && this.#growing.at(-1)?.revision !== entry.revision) this.#closeChunk();
+    const isFull = this.#growing.length >= CHUNK_ENTRIES || this.#growingChars >= CHUNK_CHARS;
+    if (isFull && this.#growing.at(-1)?.revision !== entry.revision) this.#closeChunk();
     const slot = this.#keys.place(entry.key);
     this.#replace(slot, entry.key);
     this.#places.set(slot, this.#growingId * PLACES_PER_CHUNK + this.#growing.length + 1);
@@ -146,15 +151,23 @@ export class RecordLog {
     this.#growingSlots.push(slot);
     const isRecord = entry.text !== undefined;
     this.#isRecord.set(slot, isRecord ? 1 : 0);
+    this.#growingChars += entry.key.length + (entry.text?.length ?? 0);
     if (isRecord) this.#present++;
     else this.#rememberDeletion(entry);
   }
 
-  /** What stands after revision `after`, oldest first: at least `atLeast` entries if there are so many, whole commits. */
-  slice(after: number, atLeast: number): LogEntry[] {
+  /**
+   * What stands after revision `after`, oldest first: at least `atLeast` entries, or the whole chunks with about `charsEnough` of text, if
+   * there is so much; whole commits.
+   */
+  slice(after: number, atLeast: number, charsEnough = Number.POSITIVE_INFINITY): LogEntry[] {
     const found: LogEntry[] = [];
+    let sizeBytes = 0;
     for (let at = this.#firstChunkAfter(after); at < this.#packed.length; at++) {
-      if (this.#collect(this.#packed[at] as Chunk, { after, atLeast, found })) return found;
+      const chunk = this.#packed[at] as Chunk;
+      if (this.#collect(chunk, { after, atLeast, found })) return found;
+      sizeBytes += chunk.block.sizeBytes;
+      if (sizeBytes >= charsEnough && found.length > 0) return found;
     }
     for (const [index, entry] of this.#growing.entries()) {
       if (entry.revision <= after || !this.#stands(this.#growingSlots[index] as number, this.#growingId, index)) continue;
@@ -303,7 +316,7 @@ export class RecordLog {
 
   /** Packs what stands of the growing chunk, and begins another. */
   #closeChunk(): void {
-    const id = this.#growingId++;
+    const id = this.#growingId;
     const entries: LogEntry[] = [];
     const slots: number[] = [];
     for (const [index, slot] of this.#growingSlots.entries()) {
@@ -311,16 +324,18 @@ export class RecordLog {
       entries.push(this.#growing[index] as LogEntry);
       slots.push(slot);
     }
+    if (entries.length > 0) this.#packed.push(this.#makeChunk(id, entries, slots));
+    this.#growingId++;
     this.#growing = [];
     this.#growingSlots = [];
-    if (entries.length > 0) this.#packed.push(this.#makeChunk(id, entries, slots));
+    this.#growingChars = 0;
     for (let sweeps = 0; sweeps < SWEEPS_PER_CHUNK; sweeps++) this.#sweep();
     void this.deflateOld();
   }
 
   #makeChunk(id: number, entries: readonly LogEntry[], slots: readonly number[]): Chunk {
-    for (const [index, slot] of slots.entries()) this.#places.set(slot, id * PLACES_PER_CHUNK + index + 1);
     const chunk = { id, standing: entries.length, block: RecordBlock.pack(entries, slots) };
+    for (const [index, slot] of slots.entries()) this.#places.set(slot, id * PLACES_PER_CHUNK + index + 1);
     this.#chunks.set(id, chunk);
     return chunk;
   }
@@ -331,7 +346,7 @@ export class RecordLog {
     const chunk = this.#packed[this.#sweepAt];
     if (chunk === undefined) return;
     const before = this.#sweepAt > 0 ? this.#packed[this.#sweepAt - 1] : undefined;
-    const isJoined = before !== undefined && before.standing + chunk.standing <= CHUNK_ENTRIES;
+    const isJoined = before !== undefined && isOneChunk(before, chunk);
     if (!isJoined && chunk.standing >= FULL_ENOUGH * chunk.block.count) {
       this.#sweepAt++;
       return;
@@ -366,6 +381,10 @@ export class RecordLog {
     this.#keys.remove(key);
     this.#forgotten = Math.max(this.#forgotten, revision);
   }
+}
+
+function isOneChunk(a: Chunk, b: Chunk): boolean {
+  return a.standing + b.standing <= CHUNK_ENTRIES && a.block.sizeBytes + b.block.sizeBytes <= CHUNK_CHARS;
 }
 
 function toChange(entry: LogEntry): StateChange {

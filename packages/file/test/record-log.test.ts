@@ -3,6 +3,7 @@
  */
 import type { StateChange } from '@loopstate/core';
 import { expect } from 'chai';
+import type { LogCut } from '../src/log-cut.js';
 import { type LogEntry, RecordLog, toRecord } from '../src/record-log.js';
 import { announceRandom } from './seed.js';
 
@@ -13,6 +14,15 @@ const toChange = (entry: LogEntry): StateChange =>
     : { key: entry.key, revision: entry.revision, record: toRecord(entry) };
 const byRevisionAndKey = (a: LogEntry, b: LogEntry) => a.revision - b.revision || (a.key < b.key ? -1 : 1);
 const deletion = (key: string, revision: number): LogEntry => ({ key, revision, at: 0, text: undefined });
+
+/** What a snapshot takes next, and how much that is. */
+function nextOf(cut: LogCut): { records: number; sizeBytes: number } | undefined {
+  const block = cut.takeChunk();
+  if (block !== undefined) return { records: block.count, sizeBytes: block.sizeBytes };
+  const entries = cut.take(250);
+  const sizeBytes = entries.reduce((sum, { text }) => sum + (text?.length ?? 0), 0);
+  return entries.length === 0 ? undefined : { records: entries.length, sizeBytes };
+}
 
 describe('file: RecordLog', () => {
   it('changes/no-gap: slices and cuts equal a naive model', () => {
@@ -56,6 +66,28 @@ describe('file: RecordLog', () => {
       }
       expect(log.present).to.equal([...model.values()].filter(({ text }) => text !== undefined).length);
     }
+  });
+
+  it('always-starts: of large values a chunk has few, so nothing that is packed, joined or cut outgrows a string', () => {
+    const log = new RecordLog();
+    const text = JSON.stringify('x'.repeat(500_000));
+    let revision = 0;
+    // Claimed, ended and claimed again: chunks are closed, swept and joined.
+    for (const texts of [['"claimed"', text], ['"claimed"'], [text]]) {
+      for (let item = 0; item < 40; item++) {
+        for (const value of texts) log.append({ key: `item/${item}`, revision: ++revision, at: 0, text: value });
+      }
+    }
+    const cut = log.cut(revision);
+    let records = 0;
+    let largest = 0;
+    for (let more = nextOf(cut); more !== undefined; more = nextOf(cut)) {
+      largest = Math.max(largest, more.sizeBytes);
+      records += more.records;
+    }
+    expect(records).to.equal(40);
+    expect(largest).to.be.within(500_000, 6_000_000);
+    expect(log.slice(0, Number.POSITIVE_INFINITY)).to.have.length(40);
   });
 
   it('forgets old deletions, and says up to which', () => {
