@@ -129,7 +129,13 @@ export class SnapshotFile {
       if (like !== undefined) await file.adopt(like);
       const sink = new Sink(file);
       await sink.write(Buffer.from(text.first()));
-      for (let line = await nextLine(cut, text); line !== undefined; line = await nextLine(cut, text)) await sink.write(line);
+      let taken = 0;
+      for (let line = await nextLine(cut, text); line !== undefined; line = await nextLine(cut, text)) {
+        await sink.write(line.bytes);
+        taken += line.records;
+      }
+      // It is about to replace one that is whole.
+      if (taken !== records) throw new Error(`${taken} of ${records} records were taken: report this, please.`);
       await sink.write(Buffer.from(text.last()));
     });
   }
@@ -194,9 +200,9 @@ class Sink {
 }
 
 /** The next line; none: all records were taken. */
-async function nextLine(cut: LogCut, text: SnapshotText): Promise<Buffer | undefined> {
+async function nextLine(cut: LogCut, text: SnapshotText): Promise<{ readonly bytes: Buffer; readonly records: number } | undefined> {
   const whole = cut.takeChunk();
-  if (whole !== undefined) return text.chunkOf(await whole.bytesLater());
+  if (whole !== undefined) return { bytes: text.chunkOf(await whole.bytesLater()), records: whole.count };
   const entries = cut.take(TAKE_ENTRIES);
-  return entries.length === 0 ? undefined : text.chunk(entries);
+  return entries.length === 0 ? undefined : { bytes: text.chunk(entries), records: entries.length };
 }

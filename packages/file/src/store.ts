@@ -8,6 +8,7 @@
  * - `#revision` is the last revision given and only grows; `#applied` is the last one that took effect. What a failed write
  *   carried lies between the two for ever.
  * - After a failed write nothing is acknowledged until a new journal and a new snapshot, of what is in memory, stand on new inodes.
+ * - Once a commit that was written could not be taken into memory, nothing more is answered or written: the files hold it all.
  * - At most one snapshot is being written; commits go on beside it in the journal that was begun before it.
  *
  * **States of the journal:** *good* (commits append); *failed* (none can: the next flush, or `close`, starts anew); *doubtful*
@@ -17,8 +18,8 @@ import {
   type CheckedCommit,
   type CommitResult,
   type Conflict,
+  LoopStateError,
   type RecoveryFinding,
-  type StateRecord,
   UnavailableError,
 } from '@loopstate/core';
 import type { Disk } from './disk.js';
@@ -95,6 +96,8 @@ export class FileStore {
   #needsSnapshot = false;
   /** This store has written, or verified, the state file: what stood there before is in the report of opening. */
   #isStanding: boolean;
+  /** What stopped the store; see the invariants. */
+  #stoppedBy: unknown;
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
@@ -116,7 +119,9 @@ export class FileStore {
     return this.#findings;
   }
 
+  /** Errors: `LOOPSTATE_UNAVAILABLE` when memory may hold half of a commit. */
   get log(): RecordLog {
+    this.#assertRunning();
     return this.#log;
   }
 
@@ -124,11 +129,6 @@ export class FileStore {
   listen(listener: (finding: RecoveryFinding) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
-  }
-
-  read(key: string): StateRecord | undefined {
-    const entry = this.#log.get(key);
-    return entry === undefined ? undefined : toRecord(entry);
   }
 
   commit(commit: CheckedCommit): Promise<CommitResult> {
@@ -150,6 +150,7 @@ export class FileStore {
 
   /** Puts the state file right if it is not the one that this store wrote. Errors: any system error. */
   async verify(): Promise<void> {
+    this.#assertRunning();
     await this.#compacting;
     if (await this.#parts.snapshots.isOurs()) return;
     this.#compactAtBytes = 0;
@@ -165,7 +166,7 @@ export class FileStore {
     await this.#flushing;
     await this.#compacting;
     try {
-      if (this.#isChanged) await this.startAnew({ closed: true });
+      if (this.#isChanged && this.#stoppedBy === undefined) await this.startAnew({ closed: true });
     } catch (error) {
       this.#reportFailedCompaction(error);
     }
@@ -179,9 +180,30 @@ export class FileStore {
       // Everyone who was answered gets to speak before the next group is closed.
       await new Promise<void>((resolve) => process.nextTick(resolve));
       const group = this.#takeGroup();
-      if (await this.#makeReady(group)) await this.#flush(group);
+      try {
+        this.#assertRunning();
+        if (await this.#makeReady(group)) await this.#flush(group);
+      } catch (error) {
+        this.#stop(group, error);
+      }
     } while (this.#queue.length > 0);
     this.#flushing = undefined;
+  }
+
+  #assertRunning(): void {
+    const cause = this.#stoppedBy;
+    if (cause === undefined) return;
+    const message = `${this.names.state} was given up after an error in this process: open it anew; nothing acknowledged is lost.`;
+    // Not retryable: a loop would try for ever.
+    throw new LoopStateError('LOOPSTATE_UNAVAILABLE', message, { cause });
+  }
+
+  /** Whatever was thrown, everyone who waits is answered. */
+  #stop(group: readonly Waiting[], error: unknown): void {
+    const isFirst = this.#stoppedBy === undefined;
+    this.#stoppedBy ??= error;
+    const trouble = isFirst ? outcomeUnknown(error, `${this.names.state} was given up after an error in this process`) : error;
+    for (const { reject } of group) reject(trouble);
   }
 
   #takeGroup(): Waiting[] {

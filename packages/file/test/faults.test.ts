@@ -6,6 +6,7 @@ import { prove } from '@loopstate/conformance';
 import { isLoopStateError } from '@loopstate/core';
 import { expect } from 'chai';
 import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
+import { RecordLog } from '../src/record-log.js';
 import { callsOf, judgeTrouble, type Openers, troubles, WRITES } from './disk-errors.js';
 import { type Fault, forgetOpenStores, ModelledDisk, noLock, systemError } from './modelled-disk.js';
 
@@ -124,6 +125,31 @@ describe('file: errors of the disk', () => {
     expect(backend.recovery.map(({ code }) => code)).to.deep.equal(['compaction-failed']);
     disk.fault = undefined;
     expect((await (await open(disk)).read(['a']))[0]?.value).to.equal(1);
+  });
+
+  it('commit/three-answers: an error after the write answers everyone, loses nothing, and the store closes', async () => {
+    const disk = new ModelledDisk();
+    const backend = await open(disk);
+    await backend.commit({ puts: [{ key: 'a', value: 1 }] });
+    const { append } = RecordLog.prototype;
+    RecordLog.prototype.append = function (this: RecordLog, entry) {
+      if (entry.key === 'c') throw new RangeError('Invalid string length');
+      append.call(this, entry);
+    };
+    try {
+      const puts = ['b', 'c', 'd'].map((key) => ({ key, value: 1 }));
+      expect(isLoopStateError(await rejection(backend.commit({ puts })), 'LOOPSTATE_OUTCOME_UNKNOWN')).to.equal(true);
+      const openAgain = () => openFileBackend(disk.statePath, { disk });
+      for (const later of [() => backend.commit({ puts: [{ key: 'e', value: 1 }] }), () => backend.read(['b']), openAgain]) {
+        const refused = await rejection(later());
+        expect(isLoopStateError(refused, 'LOOPSTATE_UNAVAILABLE') && !refused.retryable).to.equal(true);
+      }
+      await backend.close();
+    } finally {
+      RecordLog.prototype.append = append;
+    }
+    const reopened = await openFileBackend(disk.statePath, { disk, lock: noLock });
+    expect((await reopened.read(['a', 'b', 'c', 'd', 'e'])).map((record) => record?.value)).to.deep.equal([1, 1, 1, 1, undefined]);
   });
 
   it('a compaction that fails is reported once, and commits go on', async () => {
