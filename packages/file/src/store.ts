@@ -211,6 +211,7 @@ export class FileStore {
     let count = 0;
     for (const { commit } of this.#queue) {
       for (const { key, text } of commit.puts) bytes += key.length + text.length;
+      for (const key of commit.deletes) bytes += key.length;
       if (count > 0 && (bytes > GROUP_BYTES_MAX || count === GROUP_COMMITS_MAX)) break;
       count++;
     }

@@ -88,6 +88,20 @@ describe('file: an open store', () => {
     });
   });
 
+  it('flat-cost: deletions count in the size of a group', async () => {
+    const disk = new ModelledDisk();
+    const backend = await openFileBackend(disk.statePath, { disk, lock: noLock });
+    let writes = 0;
+    disk.fault = ({ name }) => {
+      if (name === 'writeSynced') writes++;
+      return undefined;
+    };
+    const deletes = Array.from({ length: 1_000 }, (_, index) => String(index).padEnd(1_000, 'k'));
+    await Promise.all(Array.from({ length: 12 }, () => backend.commit({ deletes })));
+    expect(writes).to.be.greaterThan(1);
+    await backend.close();
+  });
+
   it('commit/one-revision: after a clean close revisions go on by one, after a kill far beyond', async () => {
     const disk = new ModelledDisk();
     const first = await openFileBackend(disk.statePath, { disk, lock: noLock });
