@@ -39,7 +39,7 @@ export const kernelLock: Lock = {
     return {
       async release() {
         // In this order: afterwards the holder may be another's.
-        fs.rmSync(names.holder, { force: true });
+        removeHolder(names.holder);
         fs.closeSync(descriptor);
       },
     };
@@ -104,6 +104,14 @@ function lockedError(names: StoreNames, holder: LockHolder): LockedError {
 /** Only for the message to whoever is kept out; the lock is what holds. */
 function writeHolder(path: string): void {
   fs.writeFileSync(path, `${JSON.stringify({ pid: process.pid, host: hostname(), since: Date.now() })}\n`, { mode: 0o600 });
+}
+
+function removeHolder(path: string): void {
+  try {
+    fs.rmSync(path, { force: true });
+  } catch {
+    // The directory may be closed by now, or read-only: what is left names nobody who holds the lock.
+  }
 }
 
 function readHolder(path: string): LockHolder {

@@ -103,8 +103,11 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     store,
     survivesPowerLoss: await disk.survivesPowerLoss(names.directory),
     async close() {
-      await store.close();
-      await held.release();
+      try {
+        await store.close();
+      } finally {
+        await held.release();
+      }
     },
   };
 }

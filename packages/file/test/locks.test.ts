@@ -62,6 +62,19 @@ describe('file: lock', () => {
     });
   });
 
+  it('close/final: the lock is given back though the file that names its holder cannot be removed', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const backend = await openFileBackend(path);
+      // What cannot be removed, for root too.
+      fs.rmSync(`${path}.holder`);
+      fs.mkdirSync(`${path}.holder`);
+      await backend.close();
+      fs.rmdirSync(`${path}.holder`);
+      await (await openFileBackend(path)).close();
+    });
+  });
+
   it('acked-survives: a worker thread of the same process is refused', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'state.json');
