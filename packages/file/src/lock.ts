@@ -101,9 +101,14 @@ function lockedError(names: StoreNames, holder: LockHolder): LockedError {
   return new LockedError(message, holder);
 }
 
-/** Only for the message to whoever is kept out; the lock is what holds. */
+/** Only for the message to whoever is kept out; the lock is what holds. What another user left is removed, not written to. */
 function writeHolder(path: string): void {
-  fs.writeFileSync(path, `${JSON.stringify({ pid: process.pid, host: hostname(), since: Date.now() })}\n`, { mode: 0o600 });
+  removeHolder(path);
+  try {
+    fs.writeFileSync(path, `${JSON.stringify({ pid: process.pid, host: hostname(), since: Date.now() })}\n`, { mode: 0o600, flag: 'wx' });
+  } catch {
+    // A message that cannot be left is no reason not to start.
+  }
 }
 
 function removeHolder(path: string): void {
@@ -115,25 +120,18 @@ function removeHolder(path: string): void {
 }
 
 function readHolder(path: string): LockHolder {
-  let text: string;
   try {
-    text = fs.readFileSync(path, 'utf8');
-  } catch (error) {
-    if (hasCode(error, 'ENOENT', 'EACCES')) return {};
-    throw error;
-  }
-  return parseHolder(text);
-}
-
-function parseHolder(text: string): LockHolder {
-  try {
-    const found = JSON.parse(text) as { readonly [name: string]: unknown };
+    const found = JSON.parse(fs.readFileSync(path, 'utf8')) as { readonly [name: string]: unknown };
     return {
       ...(typeof found.pid === 'number' ? { pid: found.pid } : {}),
       ...(typeof found.host === 'string' ? { host: found.host } : {}),
-      ...(typeof found.since === 'number' ? { since: found.since } : {}),
+      ...(isTime(found.since) ? { since: found.since } : {}),
     };
   } catch {
-    return {}; // It is being written just now.
+    return {}; // It is being written just now, or another user's, or no such file.
   }
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && !Number.isNaN(new Date(value).getTime());
 }

@@ -122,6 +122,19 @@ describe('diagnoseFile', () => {
       expect(await diagnosed(path)).to.deep.equal([]);
     }));
 
+  it('a holder that says nothing sensible is no reason to reject', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      await (await openFileBackend(path)).close();
+      for (const holder of ['{"pid":1,"since":1e300}', '{"pid":1,"since":null}', 'null', '']) {
+        fs.writeFileSync(`${path}.holder`, holder);
+        expect(await diagnosed(path)).to.deep.equal(['info holder-left']);
+      }
+      fs.rmSync(`${path}.holder`);
+      fs.mkdirSync(`${path}.holder`);
+      expect(await diagnosed(path)).to.deep.equal(['info holder-left']);
+    }));
+
   it('a disk that fails, or a file that may not be read, is a finding', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.json');

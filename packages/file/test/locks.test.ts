@@ -52,13 +52,26 @@ describe('file: lock', () => {
       const path = join(directory, 'state.json');
       await (await openFileBackend(path)).close();
       const lock = fs.readFileSync(`${path}.lock`);
-      for (const holder of [JSON.stringify({ pid: process.pid, host: hostname(), since: 1 }), JSON.stringify({ pid: 1 }), '{"pid":', '']) {
+      for (const holder of [
+        JSON.stringify({ pid: process.pid, host: hostname(), since: 1 }),
+        JSON.stringify({ pid: 1 }),
+        '{"pid":',
+        'null',
+        '',
+      ]) {
         fs.writeFileSync(`${path}.holder`, holder);
         const backend = await openFileBackend(path);
         expect((await backend.commit({ puts: [{ key: 'a', value: holder }] })).ok).to.equal(true);
         await backend.close();
       }
       expect(fs.readFileSync(`${path}.lock`)).to.deep.equal(lock);
+      // Neither can be written, by root either.
+      fs.mkdirSync(`${path}.holder`);
+      await (await openFileBackend(path)).close();
+      fs.rmdirSync(`${path}.holder`);
+      fs.symlinkSync(join('absent', 'holder'), `${path}.holder`);
+      await (await openFileBackend(path)).close();
+      expect(fs.existsSync(`${path}.holder`)).to.equal(false);
     });
   });
 
