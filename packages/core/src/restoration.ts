@@ -28,52 +28,58 @@ export interface WentBackwardsEvent {
  * **Invariants:**
  * - At most one restoration is under way, and no guarded call begins meanwhile.
  * - A restoration begins when every guarded call has been answered: what was acknowledged before the loss is known then.
+ * - A restoration is due from the first news of the loss until one has succeeded, and no guarded call goes out before it.
  * - No guarded call waits for another.
  */
 export class BackwardsGuard {
   readonly #restore: () => Promise<void>;
   readonly #calls = new Set<Promise<unknown>>();
   #restoring: Promise<void> | undefined;
+  /** The store itself tells of a loss once: reading it from the start accepts it, whatever becomes of the restoration after that. */
+  #isDue = false;
 
   constructor(restore: () => Promise<void>) {
     this.#restore = restore;
   }
 
-  /** Makes a call. Errors: those of the call; `LOOPSTATE_UNAVAILABLE` in place of `LOOPSTATE_WENT_BACKWARDS`: it may be made again. */
-  run<T>(call: () => Promise<T>): Promise<T> {
-    if (this.#restoring === undefined) return this.#begin(call);
-    // Whether that succeeds is the concern of whoever began it; this call meets the store as it is.
-    const begin = (): Promise<T> => this.#begin(call);
-    return this.#restoring.then(begin, begin);
-  }
-
-  #begin<T>(call: () => Promise<T>): Promise<T> {
+  /**
+   * Makes a call, after the restoration that is due. Errors: those of the call, and of that restoration; `LOOPSTATE_UNAVAILABLE` in place of
+   * `LOOPSTATE_WENT_BACKWARDS`: it may be made again.
+   */
+  async run<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#isDue) await this.#restoreOnce();
     const answered = call();
     this.#calls.add(answered);
     const forget = (): boolean => this.#calls.delete(answered);
     answered.then(forget, forget);
-    return answered.catch((cause: unknown) => this.#recover(cause));
+    return await answered.catch((cause: unknown) => this.#recover(cause));
   }
 
   async #recover(cause: unknown): Promise<never> {
     if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;
+    this.#isDue = true;
+    await this.#restoreOnce();
+    throw new UnavailableError('The store had lost records; what this run knows of them is recorded again. Try again.', { cause });
+  }
+
+  #restoreOnce(): Promise<void> {
     this.#restoring ??= this.#restoreInQuiet().finally(() => {
       this.#restoring = undefined;
     });
-    try {
-      await this.#restoring;
-    } catch (error) {
-      // It went backwards once more meanwhile: the next call restores again.
-      if (!isLoopStateError(error, 'LOOPSTATE_WENT_BACKWARDS')) throw error;
-    }
-    throw new UnavailableError('The store had lost records; what this run knows of them is recorded again. Try again.', { cause });
+    return this.#restoring;
   }
 
   async #restoreInQuiet(): Promise<void> {
     await Promise.allSettled(this.#calls);
     // Whoever made those calls takes their answers in.
     await new Promise(setImmediate);
-    await this.#restore();
+    try {
+      await this.#restore();
+    } catch (cause) {
+      if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;
+      throw new UnavailableError('The store went backwards once more, while what it had lost was recorded again. Try again.', { cause });
+    }
+    this.#isDue = false;
   }
 }
 
@@ -81,10 +87,13 @@ export class BackwardsGuard {
 export async function restore(link: StoreLink, membership: Membership, claims: ClaimBook): Promise<WentBackwardsEvent> {
   // What is known is taken down first: the view's news of older records would have it forgotten.
   const outcomes = [...(claims.outcomes?.records() ?? [])];
-  await link.readFromTheStart();
+  try {
+    await link.readFromTheStart();
+  } finally {
+    for (const [id, record] of outcomes) claims.outcomes?.add(id, record);
+  }
   membership.noticeLoss();
   claims.loseForgotten();
-  for (const [id, record] of outcomes) claims.outcomes?.add(id, record);
   await membership.register();
   let recordedAgain = 0;
   let withoutResult = 0;

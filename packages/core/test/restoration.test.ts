@@ -78,6 +78,26 @@ describe('A store that goes backwards', () => {
     }
   });
 
+  for (const where of ['reading', 'commit'] as const) {
+    it(`acked-survives: a restoration that is interrupted (in a ${where}) is taken up again`, async () => {
+      for (const code of ['LOOPSTATE_UNAVAILABLE', 'LOOPSTATE_WENT_BACKWARDS'] as const) {
+        const { state, events, dump, restoreDump, interruptions } = await setUp();
+        await record(state, 'before', 1);
+        const old = dump();
+        for (const id of ['a', 'b', 'c']) await record(state, id, id);
+        restoreDump(old);
+        interruptions.set(where, new LoopStateError(code, 'The test interrupts it.'));
+        expect(await codeOf(state.claim('next')), code).to.equal('LOOPSTATE_UNAVAILABLE');
+        expect(interruptions.size, code).to.equal(0);
+        expect(events, code).to.deep.equal([]);
+        expect(await state.begin('next'), code).to.equal(true);
+        expect(events, code).to.deep.include({ type: 'went-backwards', recordedAgain: 3, withoutResult: 0 });
+        for (const id of ['a', 'b', 'c']) expect(await state.read(id), code).to.include({ status: 'completed', output: id });
+        expect(state.progress, code).to.include({ completed: 4, inProgress: 1 });
+      }
+    });
+  }
+
   it('lets a loop finish by itself, each item with one outcome', async () => {
     const { state, dump, restoreDump } = await setUp();
     const items = Array.from({ length: 60 }, (_, n) => `${n}`);
@@ -106,6 +126,13 @@ async function setUp() {
   let isBehind = false;
   let hasTold = false;
   let held: Promise<void> | undefined;
+  /** What the next reading from the start, or the next commit, of a store that is not behind ends with. */
+  const interruptions = new Map<'reading' | 'commit', Error>();
+  const interrupt = (where: 'reading' | 'commit'): void => {
+    const error = interruptions.get(where);
+    interruptions.delete(where);
+    if (error !== undefined) throw error;
+  };
   const refuse = (): void => {
     if (!isBehind) return;
     hasTold = true;
@@ -120,6 +147,7 @@ async function setUp() {
     },
     commit: async (commit) => {
       refuse();
+      interrupt('commit');
       const result = await inner.commit(commit);
       await held;
       return result;
@@ -127,7 +155,10 @@ async function setUp() {
     async *changes(since) {
       if (since === 0 && hasTold) isBehind = false;
       refuse();
-      yield* inner.changes(since);
+      for await (const change of inner.changes(since)) {
+        yield change;
+        if (since === 0) interrupt('reading');
+      }
     },
     close: () => inner.close(),
   };
@@ -155,7 +186,7 @@ async function setUp() {
       release();
     };
   };
-  return { world, store, state, events, dump, restoreDump, holdAnswers };
+  return { world, store, state, events, dump, restoreDump, holdAnswers, interruptions };
 }
 
 async function record(state: LoopState, id: string, output: string | number): Promise<void> {
