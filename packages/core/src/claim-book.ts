@@ -271,7 +271,8 @@ export class ClaimBook implements ClaimKeeper {
     if (item.record === undefined) return;
     const put = { key: itemKey(id), value: released(item.record), revision: item.revision };
     // If it fails the item stays claimed by this run, and the next claim of this run may take it.
-    const sending = this.#link.send({ puts: [put] }, this.#link.nextBy(this.#membership.runId)).catch(() => undefined);
+    const by = this.#link.nextBy(this.#membership.runId);
+    const sending = this.#options.guard.run(() => this.#link.send({ puts: [put] }, by)).catch(() => undefined);
     this.#background.add(sending);
     void sending.finally(() => this.#background.delete(sending));
   }

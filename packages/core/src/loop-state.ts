@@ -178,7 +178,7 @@ export class LoopState {
   /** Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */
   async retry(ids: Iterable<string>): Promise<number> {
     this.#assertOpen();
-    return await retryItems(this.#link, this.runId, ids);
+    return await this.#guard.run(() => retryItems(this.#link, this.runId, ids));
   }
 
   /**
@@ -187,16 +187,16 @@ export class LoopState {
    */
   async forget(ids: Iterable<string>): Promise<number> {
     this.#assertOpen();
-    await this.refresh();
-    await this.#membership.takeOverDead();
-    return await forgetItems(this.#link, this.runId, ids);
+    return await this.#guard.run(async () => {
+      await this.#lookForDead();
+      return await forgetItems(this.#link, this.runId, ids);
+    });
   }
 
   /** Takes over from every run that is known to be dead, as the next claim would; `onEvent` tells of each. Errors: what the backend raises. */
   async takeOverDead(): Promise<void> {
     this.#assertOpen();
-    await this.refresh();
-    await this.#membership.takeOverDead();
+    await this.#guard.run(() => this.#lookForDead());
   }
 
   /**
@@ -205,8 +205,10 @@ export class LoopState {
    */
   async releaseRun(runId: string): Promise<number | undefined> {
     this.#assertOpen();
-    await this.refresh();
-    return await this.#membership.takeOverAsTold(runId);
+    return await this.#guard.run(async () => {
+      await this.#refresh();
+      return await this.#membership.takeOverAsTold(runId);
+    });
   }
 
   /**
@@ -218,7 +220,7 @@ export class LoopState {
    */
   async reset(): Promise<number> {
     await this.assertUnused();
-    const count = await forgetAllItems(this.#link, this.runId);
+    const count = await this.#guard.run(() => forgetAllItems(this.#link, this.runId));
     if (this.carriedUsd > 0) await this.putCarriedUsd(0);
     return count;
   }
@@ -228,9 +230,7 @@ export class LoopState {
    * Errors: `LOOPSTATE_LOCKED`, and what the backend raises.
    */
   async assertUnused(): Promise<void> {
-    this.#assertOpen();
-    await this.refresh();
-    await this.#membership.takeOverDead();
+    await this.takeOverDead();
     const live = [...this.#link.view.runs.values()].find(({ runId }) => runId !== this.runId);
     if (live === undefined) return;
     const { pid, host } = live.record;
@@ -250,7 +250,7 @@ export class LoopState {
    */
   async putItems(entries: readonly MovableEntry[], mayPut: MayPut): Promise<Placed[]> {
     this.#assertOpen();
-    return await putItems(this.#link, this.runId, entries, mayPut);
+    return await this.#guard.run(() => putItems(this.#link, this.runId, entries, mayPut));
   }
 
   /** What was spent before this store began, on no item it knows, in US dollars, by the local view. */
@@ -262,19 +262,22 @@ export class LoopState {
   async putCarriedUsd(carriedUsd: number): Promise<void> {
     this.#assertOpen();
     const usd = numberOption('carriedUsd', carriedUsd, 0, { min: 0, max: Number.MAX_VALUE });
-    await putCarriedUsd(this.#link, this.runId, usd, () => this.environment.newId());
+    await this.#guard.run(() => putCarriedUsd(this.#link, this.runId, usd, () => this.environment.newId()));
   }
 
   /** The record of one item, fresh from the store. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */
   async read(id: string): Promise<ItemSnapshot | undefined> {
-    const record = (await this.#backend.read([itemKey(checkId(id))]))[0];
+    const key = itemKey(checkId(id));
+    const [record] = await this.#guard.run(() => this.#backend.read([key]));
     return record && toItem(record);
   }
 
   /** Every item with its record, fresh and one after another, oldest change first; one that changes meanwhile may come again. Errors: what the backend raises. */
-  async *items(): AsyncGenerator<[id: string, item: ItemSnapshot]> {
-    this.#assertOpen();
-    yield* loopItems(this.#backend);
+  items(): AsyncGenerator<[id: string, item: ItemSnapshot]> {
+    return this.#guard.reading(() => {
+      this.#assertOpen();
+      return loopItems(this.#backend);
+    });
   }
 
   /** All that the store holds, fresh, in memory at once. Errors: what the backend raises. */
@@ -283,7 +286,7 @@ export class LoopState {
     const items = new Map<string, ItemSnapshot>();
     const beats = new Map<string, number>();
     const holds = new Map<string, number>();
-    for await (const change of loopChanges(this.#backend, 0)) {
+    for await (const change of this.#guard.reading(() => loopChanges(this.#backend, 0))) {
       if (change.kind === 'beat' && change.at !== undefined) beats.set(change.id, change.at);
       if (change.kind !== 'item' || change.item === undefined) continue;
       items.set(change.id, change.item);
@@ -308,6 +311,11 @@ export class LoopState {
     await this.#link.refresh();
     this.#membership.noticeLoss();
     if (this.#membership.isRegistered) await this.#membership.lookForDead();
+  }
+
+  async #lookForDead(): Promise<void> {
+    await this.#refresh();
+    await this.#membership.takeOverDead();
   }
 
   /**

@@ -149,8 +149,11 @@ export class Membership {
     this.#hasEnded = true;
     this.#cancelTimer?.();
     await this.#ticking;
-    if (this.#revision === 0) return;
-    await this.#link.send({ deletes: [this.standing, ...this.#beatCheck(this.#runId)] }, this.#link.nextBy(this.#runId));
+    // Also of a run that is not registered: a restoration may be due, and this is the last call that could make it.
+    await this.#guard.run(async () => {
+      if (this.#revision === 0) return;
+      await this.#link.send({ deletes: [this.standing, ...this.#beatCheck(this.#runId)] }, this.#link.nextBy(this.#runId));
+    });
   }
 
   async #register(): Promise<void> {

@@ -55,6 +55,16 @@ export class BackwardsGuard {
     return await answered.catch((cause: unknown) => this.#recover(cause));
   }
 
+  /** Guards a long reading, which others need not wait for: one that meets the loss breaks off. Errors: as of a call. */
+  async *reading<T>(read: () => AsyncIterable<T>): AsyncGenerator<T> {
+    if (this.#isDue) await this.#restoreOnce();
+    try {
+      yield* read();
+    } catch (error) {
+      await this.#recover(error);
+    }
+  }
+
   async #recover(cause: unknown): Promise<never> {
     if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;
     this.#isDue = true;

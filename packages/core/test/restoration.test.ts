@@ -8,6 +8,7 @@ import {
   LoopStateError,
   type LoopStateEvent,
   type MemoryState,
+  type MemoryStore,
   openMemoryBackend,
   runLoop,
   type StateBackend,
@@ -76,6 +77,57 @@ describe('A store that goes backwards', () => {
       expect(await refused).to.equal('LOOPSTATE_UNAVAILABLE');
       expect(await state.read('a'), `the answer came ${isLate ? 'much ' : ''}later`).to.include({ status: 'completed', output: 'a' });
     }
+  });
+
+  it('acked-survives: gets back the outcomes whichever call meets the loss', async () => {
+    const calls: Readonly<Record<string, (state: LoopState) => Promise<unknown>>> = {
+      read: (state) => state.read('a'),
+      items: (state) => state.items().next(),
+      snapshot: (state) => state.snapshot(),
+      retry: (state) => state.retry(['x']),
+      forget: (state) => state.forget(['x']),
+      takeOverDead: (state) => state.takeOverDead(),
+      releaseRun: (state) => state.releaseRun('x'),
+      putItems: (state) => state.putItems([{ id: 'x', item: { status: 'completed', attempt: 1 } }], () => true),
+      putCarriedUsd: (state) => state.putCarriedUsd(1),
+      close: (state) => state.close(),
+    };
+    for (const [name, call] of Object.entries(calls)) {
+      const { store, state, events, dump, restoreDump } = await setUp();
+      const old = dump();
+      await record(state, 'a', 'a');
+      restoreDump(old);
+      expect(await codeOf(call(state)), name).to.equal('LOOPSTATE_UNAVAILABLE');
+      expect(events, name).to.deep.include({ type: 'went-backwards', recordedAgain: 1, withoutResult: 0 });
+      expect(inStore(store, 'item/a'), name).to.include({ status: 'completed', output: 'a' });
+    }
+  });
+
+  it('acked-survives: a restoration that is due is made by close, if by nobody else', async () => {
+    const { store, state, dump, restoreDump, interruptions } = await setUp();
+    const old = dump();
+    await record(state, 'a', 'a');
+    restoreDump(old);
+    interruptions.set('commit', new LoopStateError('LOOPSTATE_UNAVAILABLE', 'The test interrupts it.'));
+    expect(await codeOf(state.claim('next'))).to.equal('LOOPSTATE_UNAVAILABLE');
+    await state.close();
+    expect(inStore(store, 'item/a')).to.include({ status: 'completed', output: 'a' });
+    expect([...store.state.entries.keys()].filter((key) => key.startsWith('run/') && inStore(store, key) !== undefined)).to.deep.equal([]);
+  });
+
+  it('lets a loop finish by itself that asks what its items were like', async () => {
+    const { state, dump, restoreDump } = await setUp();
+    const digest = (): string => 'v1';
+    const old = dump();
+    await runLoop({ state, digest, items: ['a', 'b'], work: (id) => id });
+    async function* items(): AsyncGenerator<string> {
+      yield 'c';
+      restoreDump(old);
+      yield* ['a', 'b', 'd'];
+    }
+    const result = await runLoop({ state, digest, items: items(), work: (id) => id });
+    expect(result.status).to.equal('completed');
+    for (const id of ['a', 'b', 'c', 'd']) expect(await state.read(id)).to.include({ status: 'completed', output: id });
   });
 
   for (const where of ['reading', 'commit'] as const) {
@@ -187,6 +239,12 @@ async function setUp() {
     };
   };
   return { world, store, state, events, dump, restoreDump, holdAnswers, interruptions };
+}
+
+/** What a record holds, past any handle on its store; undefined: there is none. */
+function inStore(store: MemoryStore, key: string): unknown {
+  const text = store.state.entries.get(key)?.text;
+  return text === undefined ? undefined : JSON.parse(text);
 }
 
 async function record(state: LoopState, id: string, output: string | number): Promise<void> {
