@@ -97,10 +97,12 @@ export class LoopRunner<I extends LoopItem> {
       while (begun !== undefined) {
         const { id, claim } = begun;
         const end = await this.#work(begun);
-        const recording = this.#record(id, claim, end, begun.item);
+        // Trouble with either leaves the other to come to its end: what is done is recorded, though nothing more can be had.
+        const recording = this.#record(id, claim, end, begun.item).catch((error: unknown) => this.#fail(error));
         // The outcome of one item and the claim of the next go to the store together, unless the cost of the one decides on the other.
         if (Number.isFinite(this.#settings.maxBudgetUsd)) await recording;
-        [begun] = await Promise.all([this.#acquire(), recording]);
+        const acquiring = this.#acquire().catch((error: unknown) => this.#fail(error));
+        [begun] = await Promise.all([acquiring, recording]);
         if (begun !== undefined) begun = await this.#confirm(begun);
       }
     } catch (error) {
@@ -370,12 +372,13 @@ export class LoopRunner<I extends LoopItem> {
     this.#wake();
   }
 
-  #fail(error: unknown): void {
+  #fail(error: unknown): undefined {
     this.#failure ??= { error };
     this.#stop ??= 'aborted';
     this.#soft.abort();
     this.#candidates.close();
     this.#wake();
+    return undefined;
   }
 
   #armSignals(): () => void {

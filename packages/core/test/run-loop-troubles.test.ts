@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { createMemoryStore, type LoopEvent, openMemoryBackend } from '@loopstate/core';
+import { type Commit, createMemoryStore, type LoopEvent, openMemoryBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { compiledPackages, spawnCompiled } from '../../../test/support/compiled.js';
 import { codeOf } from './support/codes.js';
@@ -56,6 +56,18 @@ describe('runLoop and a store that fails', () => {
     });
     expect(found).to.deep.equal(['completed', 'completed', 'completed', 'completed']);
     expect(result.counts).to.include({ completed: 6, unrecorded: 0 });
+  });
+
+  it('one-item: records what is done, once the store is back, though the input has failed meanwhile', async () => {
+    const { state, backend, run } = await loop();
+    backend.concerns = isOutcome;
+    backend.faults.push('away', 'away');
+    function* broken(): Generator<string> {
+      yield 'a';
+      throw new RangeError('the input broke');
+    }
+    expect(await codeOf(run({ items: broken(), work: () => 'done' }))).to.equal('RangeError: the input broke');
+    expect(await state.read('a')).to.include({ status: 'completed', output: 'done' });
   });
 
   it('gives up after giveUpAfterMs, and says how many outcomes it could not record', async () => {
@@ -139,6 +151,10 @@ describe('runLoop among other runs', () => {
     expect((await state.read('x'))?.by).to.equal('thief.1');
   });
 });
+
+function isOutcome({ puts = [] }: Commit): boolean {
+  return puts.some(({ value }) => (value as { status?: string }).status === 'completed');
+}
 
 function takeAway(backend: Unreliable): void {
   backend.isAway = true;
