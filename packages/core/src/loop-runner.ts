@@ -93,7 +93,7 @@ export class LoopRunner<I extends LoopItem> {
 
   async #worker(): Promise<void> {
     try {
-      let begun = await this.#acquire();
+      let begun = await this.#confirm(await this.#acquire());
       while (begun !== undefined) {
         const { id, claim } = begun;
         const end = await this.#work(begun);
@@ -102,18 +102,22 @@ export class LoopRunner<I extends LoopItem> {
         // The outcome of one item and the claim of the next go to the store together, unless the cost of the one decides on the other.
         if (Number.isFinite(this.#settings.maxBudgetUsd)) await recording;
         const acquiring = this.#acquire().catch((error: unknown) => this.#fail(error));
-        [begun] = await Promise.all([acquiring, recording]);
-        if (begun !== undefined) begun = await this.#confirm(begun);
+        const [next] = await Promise.all([acquiring, recording]);
+        begun = await this.#confirm(next);
       }
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  /** Gives an item back that was claimed while the store went away or the loop was stopped; what `maxItems` counted may begin. */
-  async #confirm(begun: Begun<I>): Promise<Begun<I> | undefined> {
+  /**
+   * Gives an item back that was claimed while the store went away or the loop was stopped; what `maxItems` counted may begin, unless running
+   * work is to end too.
+   */
+  async #confirm(begun: Begun<I> | undefined): Promise<Begun<I> | undefined> {
+    if (begun === undefined) return undefined;
     if (this.#blocked > 0) await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
-    if (this.#stop === undefined || this.#stop === 'max-items') return begun;
+    if (this.#stop === undefined || (this.#stop === 'max-items' && !this.#hard.signal.aborted)) return begun;
     this.#counts.started -= 1;
     await this.#giveBack(begun.id, begun.claim);
     return undefined;

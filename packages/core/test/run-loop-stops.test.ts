@@ -2,7 +2,7 @@
  * Proves what stops a loop, and what a stop leaves behind: bounds, signals and those who abort it.
  * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
  */
-import { LoopState, openMemoryBackend, runLoop } from '@loopstate/core';
+import { type Commit, type ItemStatus, LoopState, openMemoryBackend, runLoop } from '@loopstate/core';
 import { expect } from 'chai';
 import { loop, numbered, sleep } from './support/loop.js';
 
@@ -30,20 +30,7 @@ describe('runLoop and bounds', () => {
   });
 
   it('begins nothing on a budget that is spent, however long the store takes to say so', async () => {
-    const store = openMemoryBackend();
-    const commit: typeof store.commit = async (writes) => {
-      await sleep(5);
-      return await store.commit(writes);
-    };
-    const state = await LoopState.open({
-      ...store,
-      traits: store.traits,
-      recovery: [],
-      read: (keys) => store.read(keys),
-      changes: (since) => store.changes(since),
-      commit,
-      close: () => store.close(),
-    });
+    const state = await openSlowly(() => 5);
     let ran = 0;
     const work = (): unknown => {
       ran += 1;
@@ -136,6 +123,41 @@ describe('runLoop and being stopped', () => {
     expect([result.status, ran.length]).to.deep.equal(['interrupted', 0]);
   });
 
+  for (const how of ['halt', 'signal'] as const) {
+    it(`one-item: begins nothing that it was still claiming when it was told by its ${how}, not even after it has returned`, async () => {
+      for (const graceMs of [1, 100]) {
+        const state = await openSlowly((commit) => (puts('claimed', commit) ? 30 : 0));
+        const controller = new AbortController();
+        setTimeout(() => controller.abort(), 10);
+        const ran: string[] = [];
+        const work = (id: string): unknown => ran.push(id);
+        const result = await runLoop({ state, items: ['a', 'b', 'c'], concurrency: 2, graceMs, [how]: controller.signal, work });
+        expect(result.reason).to.equal(how === 'halt' ? 'halted' : 'aborted');
+        await sleep(50);
+        expect(ran).to.deep.equal([]);
+        expect(state.progress).to.include({ completed: 0, inProgress: 0 });
+      }
+    });
+  }
+
+  it('one-item: gives back what maxItems counted when running work is to end too', async () => {
+    const state = await openSlowly((commit) => (puts('completed', commit, 'item/0') ? 60 : 5));
+    const controller = new AbortController();
+    const ran: string[] = [];
+    const result = await runLoop({
+      state,
+      items: numbered(9),
+      maxItems: 3,
+      concurrency: 2,
+      signal: controller.signal,
+      work: (id) => ran.push(id),
+      onProgress: ({ type }) => type === 'stopping' && controller.abort(),
+    });
+    expect(ran).to.deep.equal(['0', '1']);
+    expect(result.counts).to.include({ started: 2, completed: 2 });
+    expect(state.progress).to.include({ completed: 2, inProgress: 0 });
+  });
+
   it('is stopped while its input lets it wait', async () => {
     const { run } = await loop();
     const controller = new AbortController();
@@ -171,3 +193,24 @@ describe('runLoop and being stopped', () => {
     });
   }
 });
+
+/** A state whose store takes so many ms before it judges a commit. */
+async function openSlowly(delayMs: (commit: Commit) => number): Promise<LoopState> {
+  const store = openMemoryBackend();
+  return await LoopState.open({
+    traits: store.traits,
+    recovery: [],
+    read: (keys) => store.read(keys),
+    changes: (since) => store.changes(since),
+    async commit(commit) {
+      await sleep(delayMs(commit));
+      return await store.commit(commit);
+    },
+    close: () => store.close(),
+  });
+}
+
+/** Whether a commit puts an item of this status, and with this key if one is given. */
+function puts(status: ItemStatus, commit: Commit, itemKey?: string): boolean {
+  return (commit.puts ?? []).some(({ key, value }) => (value as { status?: string }).status === status && (itemKey ?? key) === key);
+}

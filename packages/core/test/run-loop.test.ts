@@ -2,6 +2,7 @@
  * Proves what `runLoop` promises: every item of the input gets one outcome, whatever its work does, and whatever it was before.
  * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
  */
+import { EventEmitter, once } from 'node:events';
 import { createMemoryStore, Glitch, type LoopEvent, LoopState, openMemoryBackend, type RunLoopOptions, runLoop } from '@loopstate/core';
 import { expect } from 'chai';
 import { codeOf } from './support/codes.js';
@@ -174,9 +175,26 @@ describe('runLoop', () => {
 
   it('refuses a bad id, after recording what had begun', async () => {
     const { state, run } = await loop();
-    expect(await codeOf(run({ items: ['a', ''], work: () => sleep(2), concurrency: 2 }))).to.equal('LOOPSTATE_BAD_ID');
+    const begun = new EventEmitter();
+    async function* items(): AsyncGenerator<string> {
+      const isBegun = once(begun, 'a');
+      yield 'a';
+      await isBegun;
+      yield '';
+    }
+    const work = async (): Promise<void> => {
+      begun.emit('a');
+      await sleep(2);
+    };
+    expect(await codeOf(run({ items: items(), work, concurrency: 2 }))).to.equal('LOOPSTATE_BAD_ID');
     expect(state.isOutstanding('a')).to.equal(false);
     expect(state.progress.inProgress).to.equal(0);
+  });
+
+  it('refuses a bad id, and gives back what it was only claiming', async () => {
+    const { state, run } = await loop();
+    expect(await codeOf(run({ items: ['a', ''], concurrency: 2 }))).to.equal('LOOPSTATE_BAD_ID');
+    expect(state.progress).to.include({ completed: 0, inProgress: 0, outstanding: 1 });
   });
 
   it('passes on what the input throws, after recording what had begun', async () => {
