@@ -263,7 +263,10 @@ export class LoopRunner<I extends LoopItem> {
       if (told === undefined) this.#counts.unrecorded += 1;
       else this.#emit(told);
     } catch (error) {
-      if (!isLoopStateError(error, 'LOOPSTATE_LEASE_LOST')) throw error;
+      if (!isLoopStateError(error, 'LOOPSTATE_LEASE_LOST')) {
+        await this.#giveBack(id, claim);
+        throw error;
+      }
       this.#counts.lost += 1;
       this.#candidates.putBack({ id, item }, 'holder');
       this.#emit({ type: 'lost', id });
@@ -327,7 +330,7 @@ export class LoopRunner<I extends LoopItem> {
     this.#wake();
   }
 
-  /** Calls the store until it answers. `undefined`: `signal` said to give up, or the time for it ran out. */
+  /** Calls the store until it answers. `undefined`: it did not before `signal` said to give up, or the time for it ran out. */
   async #persist<T>(action: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
     try {
       return await action();
@@ -336,14 +339,21 @@ export class LoopRunner<I extends LoopItem> {
       this.#blocked += 1;
       if (this.#blocked === 1) this.#emit({ type: 'unavailable', error });
     }
+    let answer: { readonly value: T } | undefined;
+    const ask = async (): Promise<T> => {
+      answer = { value: await action() };
+      return answer.value;
+    };
     try {
-      return await pRetry(action, {
+      return await pRetry(ask, {
         ...PERSIST,
         maxRetryTime: this.#settings.giveUpAfterMs,
         signal,
         shouldRetry: ({ error }) => isLoopStateError(error) && error.retryable,
       });
     } catch (error) {
+      // What `signal` cut short may have been answered all the same: a claim that was granted is held.
+      if (answer !== undefined) return answer.value;
       if (signal.aborted) return undefined;
       if (!isLoopStateError(error) || !error.retryable) throw error;
       this.#halt('state-unavailable');

@@ -2,8 +2,9 @@
  * Proves what stops a loop, and what a stop leaves behind: bounds, signals and those who abort it.
  * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
  */
-import { type Commit, type ItemStatus, LoopState, openMemoryBackend, runLoop } from '@loopstate/core';
+import { type Commit, type ItemStatus, LoopState, LoopStateError, openMemoryBackend, runLoop, UnavailableError } from '@loopstate/core';
 import { expect } from 'chai';
+import { codeOf } from './support/codes.js';
 import { loop, numbered, sleep } from './support/loop.js';
 
 describe('runLoop and bounds', () => {
@@ -140,6 +141,35 @@ describe('runLoop and being stopped', () => {
     });
   }
 
+  it('one-item: gives back a claim that is granted, at the second try, after it was told to halt', async () => {
+    const halt = new AbortController();
+    const state = await openSlowly(failingOnce('claimed', () => halt.abort()));
+    const stopped = await runLoop({ state, items: ['a', 'b'], halt: halt.signal, work: () => 1 });
+    expect(stopped.reason).to.equal('halted');
+    expect(stopped.progress).to.include({ completed: 0, inProgress: 0, outstanding: 1 });
+    const resumed = await runLoop({ state, items: ['a', 'b'], work: () => 1, waitForOthers: false });
+    expect(resumed).to.include({ status: 'completed' });
+  });
+
+  it('once-recorded: counts an outcome that is recorded, at the second try, after it was aborted', async () => {
+    const abort = new AbortController();
+    const state = await openSlowly(failingOnce('completed', () => abort.abort()));
+    const { reason, counts } = await runLoop({ state, items: ['a'], signal: abort.signal, work: () => 1 });
+    expect(reason).to.equal('aborted');
+    expect(counts).to.include({ completed: 1, unrecorded: 0 });
+  });
+
+  it('one-item: gives back an item whose outcome the store refuses for good', async () => {
+    let hasRefused = false;
+    const state = await openSlowly((commit) => {
+      if (hasRefused || !puts('completed', commit)) return 0;
+      hasRefused = true;
+      throw new LoopStateError('LOOPSTATE_FOREIGN', 'The test refuses it.');
+    });
+    expect(await codeOf(runLoop({ state, items: ['a'], work: () => 1 }))).to.equal('LOOPSTATE_FOREIGN');
+    expect(state.progress).to.include({ completed: 0, inProgress: 0, outstanding: 1 });
+  });
+
   it('one-item: gives back what maxItems counted when running work is to end too', async () => {
     const state = await openSlowly((commit) => (puts('completed', commit, 'item/0') ? 60 : 5));
     const controller = new AbortController();
@@ -194,7 +224,7 @@ describe('runLoop and being stopped', () => {
   }
 });
 
-/** A state whose store takes so many ms before it judges a commit. */
+/** A state whose store takes so many ms before it judges a commit; what `delayMs` throws is the answer. */
 async function openSlowly(delayMs: (commit: Commit) => number): Promise<LoopState> {
   const store = openMemoryBackend();
   return await LoopState.open({
@@ -208,6 +238,18 @@ async function openSlowly(delayMs: (commit: Commit) => number): Promise<LoopStat
     },
     close: () => store.close(),
   });
+}
+
+/** Delays for {@link openSlowly}: the store is away at the first commit of this status, and at the second one `onSecond` is called. */
+function failingOnce(status: ItemStatus, onSecond: () => void): (commit: Commit) => number {
+  let tries = 0;
+  return (commit) => {
+    if (!puts(status, commit)) return 0;
+    tries += 1;
+    if (tries === 1) throw new UnavailableError('The test took the store away.');
+    if (tries === 2) onSecond();
+    return 5;
+  };
 }
 
 /** Whether a commit puts an item of this status, and with this key if one is given. */
