@@ -66,6 +66,18 @@ describe('loopstate run, its options', () => {
       expect((await run(['--csv', '--', 'echo', '{typo}'], 'id\na\n')).code).to.equal(2);
     });
 
+    it('runs nothing where reading would make one id of two', async () => {
+      for (const [rows, args] of [
+        ['{"id":1234567890123456788,"to":"a"}\n{"id":1234567890123456789,"to":"b"}\n', ['--', 'echo', '{to}']],
+        ['{"id":"a","n":9007199254740993}\n', ['--', 'echo', '{n}']],
+        ['{"id":"a","to":9007199254740993}\n', ['--shell', '--', 'echo {to}']],
+      ] as const) {
+        const end = await run(['--jsonl', ...args], rows);
+        expect(end, rows).to.include({ code: 2, stdout: '' });
+        expect(end.stderr, rows).to.include('Line 1 of standard input can not be an item: the number ');
+      }
+    });
+
     it('records a row that lacks a field the command names as failed', async () => {
       expect((await run(['--jsonl', ...show], '{"id":"a"}\n')).code).to.equal(1);
       expect(await item('a')).to.include({ status: 'failed', reason: 'The row has no field "name", which the command names.' });

@@ -4,7 +4,9 @@
  */
 import { expect } from 'chai';
 import { argvCommand, MissingFieldError, shellCommand } from '../src/cli/child-command.js';
+import type { InputItem } from '../src/cli/item-input.js';
 import { itemLines } from '../src/cli/item-lines.js';
+import { jsonRows } from '../src/cli/item-rows.js';
 import { createProgram } from '../src/cli/program.js';
 import { numberText } from '../src/cli/shown-values.js';
 import { durationText, Tally } from '../src/cli/tally.js';
@@ -26,11 +28,8 @@ describe('createProgram', () => {
 
 describe('itemLines', () => {
   const items = async (bytes: Buffer, chunkBytes: number): Promise<string[]> => {
-    const chunks = async function* (): AsyncGenerator<Buffer> {
-      for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
-    };
     const found: string[] = [];
-    for await (const texts of itemLines(chunks(), 'input')) found.push(...texts);
+    for await (const texts of itemLines(inChunks(bytes, chunkBytes), 'input')) found.push(...texts);
     return found;
   };
 
@@ -69,6 +68,64 @@ describe('itemLines', () => {
     };
     expect(await read().catch((reason: unknown) => reason)).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
     expect(found).to.deep.equal(['one', 'two']);
+  });
+});
+
+/** Bytes as a stream brings them, so many at a time. */
+async function* inChunks(bytes: Buffer, chunkBytes: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
+}
+
+async function allOf(items: AsyncIterable<InputItem>): Promise<InputItem[]> {
+  const found: InputItem[] = [];
+  for await (const item of items) found.push(item);
+  return found;
+}
+
+describe('jsonRows', () => {
+  const rows = (text: string, names: readonly string[] = ['to']) =>
+    allOf(jsonRows(inChunks(Buffer.from(text), 64), { source: 'input', idField: 'id', names }));
+
+  it('takes a number that is the same one after it was read, whatever its form', async () => {
+    const kept = ['0', '-0', '7', '1.50', '1.0', '-12e3', '1E-7', '0.1', '9007199254740991', '-9007199254740991', '6.02e23', '1e308'];
+    const kind = [...kept, '0.30000000000000004', '123456789012.345000000', '0.000', '0e999', '0.00000000000000000001', '5e-324'];
+    for (const number of kind) expect(await rows(`{"id":${number},"to":[{"x":${number}}]}`), number).to.have.length(1);
+    expect((await rows('{"id":1.50,"to":0.10}'))[0]).to.deep.include({ id: '1.5', fields: { id: '1.5', to: '0.1' } });
+  });
+
+  it('refuses one that is not, in the id and in what the command names', async () => {
+    const whole = ['9007199254740992', '9007199254740993', '-9007199254740993', '1234567890123456788', '1234567890123456800'];
+    const others = [
+      '1e400',
+      '-1e400',
+      '1e-400',
+      '0.1000000000000000055',
+      '1.00000000000000001',
+      '9007199254740993.0',
+      '9.007199254740993e15',
+    ];
+    for (const number of [...whole, ...others]) {
+      for (const row of [
+        `{"id":${number}}`,
+        `{"id":"a","to":${number}}`,
+        `{"id":"a", "\\u0074o" : [1, {"x,y\\"]}": "}", "z": ${number}}]}`,
+      ]) {
+        const error: unknown = await rows(`{"id":"first","to":1}\n${row}\n`).catch((reason: unknown) => reason);
+        expect(error, row).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
+        expect(error, row)
+          .to.have.property('message')
+          .that.matches(/^Line 2 of input can not be an item: the number -?[\d.e-]+ in its field /);
+      }
+    }
+    const end: unknown = await rows(`{"id":1${'0'.repeat(1_000_000)}1}`).catch((reason: unknown) => reason);
+    expect(end).to.have.property('message').with.length.below(200);
+  });
+
+  it('leaves alone what nobody looks at', async () => {
+    const row = '{"id_str":"1234567890123456789","id":"a","x":1234567890123456789,"s":"1234567890123456789 1e400","o":{"to":1e400}}';
+    const [item, ...others] = await rows(row, ['to', 's']);
+    expect(others).to.deep.equal([]);
+    expect(item).to.include({ id: 'a', text: row });
   });
 });
 
@@ -149,6 +206,7 @@ describe('commands', () => {
   it('put fields where they are named, before what is always there, and miss those that are not', () => {
     const command = argvCommand(['mail', '{to}', '{n}', '{größe}', '{__proto__}'], { hasFields: true });
     expect(command.fields).to.deep.equal(['to', 'größe', '__proto__']);
+    expect(command.names).to.deep.equal(['to', 'n', 'größe', '__proto__']);
     const fields = Object.fromEntries([
       ['to', 'a@b'],
       ['n', 'nine'],

@@ -34,6 +34,8 @@ export interface ChildCommand {
   readonly fields: readonly string[];
   /** Whether it starts another program for another item. */
   readonly variesProgram: boolean;
+  /** All names in its placeholders. */
+  readonly names: readonly string[];
   /** Errors: {@link MissingFieldError}. */
   argvFor(attempt: Attempt): Argv;
   /** What the command reads by its environment, besides what every command gets. */
@@ -54,6 +56,7 @@ export function argvCommand(words: readonly string[], { hasFields }: { readonly 
     text: JSON.stringify(template),
     fields: fieldsAmong(names),
     variesProgram: namesIn(template[0] ?? '', { hasFields }).length > 0,
+    names: names.filter((name) => name !== undefined),
     argvFor(attempt) {
       const [file = '', ...args] = template.map((word) =>
         word.replaceAll(PLACEHOLDER, (hole, name: string | undefined) => (isName(name, { hasFields }) ? valueFor(name, attempt) : hole)),
@@ -81,6 +84,7 @@ export function shellCommand(words: readonly string[], { hasFields }: { readonly
     text: JSON.stringify(['/bin/sh', text]),
     fields: fieldsAmong(names),
     variesProgram: false,
+    names: names.filter((name) => name !== undefined),
     argvFor: ({ item }) => ({ file: '/bin/sh', args: ['-c', script, 'loopstate', item.text] }),
     environmentFor: (attempt) => Object.fromEntries(names.map((name) => [variableOf(name, names), valueFor(name, attempt)])),
   };

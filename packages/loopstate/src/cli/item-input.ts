@@ -40,6 +40,8 @@ export interface ItemInputOptions {
   readonly total?: number | undefined;
   /** The fields that the command names. */
   readonly fields: readonly string[];
+  /** The same, and the names it uses of what is always there, which a field of a row can have too. */
+  readonly names: readonly string[];
 }
 
 /**
@@ -88,8 +90,8 @@ async function countItems(path: string, options: ItemInputOptions): Promise<numb
 }
 
 function itemsOf(chunks: AsyncIterable<Buffer>, source: string, options: ItemInputOptions): AsyncIterable<InputItem> {
-  const { jsonl, csv, idField = 'id', fields } = options;
-  if (jsonl === true) return jsonRows(chunks, { source, idField });
+  const { jsonl, csv, idField = 'id', fields, names } = options;
+  if (jsonl === true) return jsonRows(chunks, { source, idField, names });
   if (csv === true) return csvRows(chunks, { source, idField, fields });
   return numbered(itemLines(chunks, source));
 }

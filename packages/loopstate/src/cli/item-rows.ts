@@ -5,6 +5,8 @@ import { pipeline, Readable } from 'node:stream';
 import { LoopStateError } from '@loopstate/core';
 import type { InputItem } from './item-input.js';
 import { chunksOf, textLines } from './item-lines.js';
+import { changedNumber } from './json-numbers.js';
+import { visibleStart } from './visible-text.js';
 
 /** The most bytes that one row may have. */
 const ROW_BYTES_MAX = 1_024 * 1_024;
@@ -17,16 +19,29 @@ export interface RowOptions {
 }
 
 /**
- * The items in JSON Lines: an object per line; blank lines are skipped. Its id is the text of a string, a number or a boolean.
+ * The items in JSON Lines: an object per line; blank lines are skipped. Its id is the text of a string, a number or a boolean. `names` are
+ * the fields that are looked at besides: no number in them, or in the id, may be one that is changed by reading it, since two ids could
+ * become one.
  *
  * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line, or because the stream can't be read.
  */
-export async function* jsonRows(chunks: AsyncIterable<Buffer>, { source, idField }: RowOptions): AsyncGenerator<InputItem> {
+export async function* jsonRows(
+  chunks: AsyncIterable<Buffer>,
+  { source, idField, names }: RowOptions & { readonly names: readonly string[] },
+): AsyncGenerator<InputItem> {
+  const lookedAt = new Set([idField, ...names]);
   let n = 0;
   for await (const { text, number } of textLines(chunks, source, ROW_BYTES_MAX)) {
     if (text.trim() === '') continue;
     n += 1;
     const row = parseRow(text, { source, number });
+    const changed = changedNumber(text, lookedAt);
+    if (changed !== undefined) {
+      throw badRow(
+        `Line ${number} of ${source}`,
+        `the number ${visibleStart(changed.written, 40)} in its field ${JSON.stringify(changed.field)} changes when it is read; write it as a string`,
+      );
+    }
     const id = Object.hasOwn(row, idField) ? row[idField] : undefined;
     if (typeof id !== 'string' && typeof id !== 'number' && typeof id !== 'boolean') {
       throw badRow(`Line ${number} of ${source}`, `its field ${JSON.stringify(idField)} is ${id === undefined ? 'missing' : 'no text'}`);

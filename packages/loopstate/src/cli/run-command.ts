@@ -116,7 +116,7 @@ async function run(words: readonly string[], options: RunOptions): Promise<ExitC
   const style = reportStyle(options);
   if (options.items !== undefined && options.glob !== undefined) throw badUsage('Give either --items or --glob.');
   placeOf(options.state);
-  const input = await openItemInput({ ...options, fields: command.fields });
+  const input = await openItemInput({ ...options, fields: command.fields, names: command.names });
   try {
     if (options.dryRun === true) return await dryRun(options.state, input.items, command);
     return await runWithState({ input, command, style, options });
