@@ -67,14 +67,15 @@ describe('loopstate run, its options', () => {
     });
 
     it('runs nothing where reading would make one id of two', async () => {
-      for (const [rows, args] of [
-        ['{"id":1234567890123456788,"to":"a"}\n{"id":1234567890123456789,"to":"b"}\n', ['--', 'echo', '{to}']],
-        ['{"id":"a","n":9007199254740993}\n', ['--', 'echo', '{n}']],
-        ['{"id":"a","to":9007199254740993}\n', ['--shell', '--', 'echo {to}']],
+      for (const [rows, args, reason] of [
+        ['{"id":1234567890123456788,"to":"a"}\n{"id":1234567890123456789,"to":"b"}\n', ['--jsonl', '--', 'echo', '{to}'], 'Line 1'],
+        ['{"id":"a","n":9007199254740993}\n', ['--jsonl', '--', 'echo', '{n}'], 'Line 1'],
+        ['{"id":"a","to":9007199254740993}\n', ['--jsonl', '--shell', '--', 'echo {to}'], 'Line 1'],
+        ['id,name\nM\xfcller,1\nM\xf6ller,2\n', ['--csv', '--', 'echo'], 'Line 2'],
       ] as const) {
-        const end = await run(['--jsonl', ...args], rows);
+        const end = await run(args, Buffer.from(rows, 'latin1'));
         expect(end, rows).to.include({ code: 2, stdout: '' });
-        expect(end.stderr, rows).to.include('Line 1 of standard input can not be an item: the number ');
+        expect(end.stderr, rows).to.include(`${reason} of standard input can not be an item: `);
       }
     });
 

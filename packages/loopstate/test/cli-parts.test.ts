@@ -6,7 +6,7 @@ import { expect } from 'chai';
 import { argvCommand, MissingFieldError, shellCommand } from '../src/cli/child-command.js';
 import type { InputItem } from '../src/cli/item-input.js';
 import { itemLines } from '../src/cli/item-lines.js';
-import { jsonRows } from '../src/cli/item-rows.js';
+import { csvRows, jsonRows } from '../src/cli/item-rows.js';
 import { createProgram } from '../src/cli/program.js';
 import { numberText } from '../src/cli/shown-values.js';
 import { durationText, Tally } from '../src/cli/tally.js';
@@ -126,6 +126,45 @@ describe('jsonRows', () => {
     const [item, ...others] = await rows(row, ['to', 's']);
     expect(others).to.deep.equal([]);
     expect(item).to.include({ id: 'a', text: row });
+  });
+});
+
+describe('csvRows', () => {
+  const rows = (
+    bytes: Buffer,
+    { chunkBytes = 64, fields = [] }: { readonly chunkBytes?: number; readonly fields?: readonly string[] } = {},
+  ) => allOf(csvRows(inChunks(bytes, chunkBytes), { source: 'input', idField: 'id', fields }));
+
+  it('refuses what is not UTF-8, and says in which line, however the bytes are cut', async () => {
+    for (const [text, line] of [
+      ['id,name\nM\xfcller,1\nM\xf6ller,2\n', 2],
+      ['id,n\xe4me\nMiller,1\n', 1],
+      ['id\r\na\r\n\r\nb\xe2\x82\r\n', 4],
+      ['id\ra\rb\xe2\x82', 3],
+      ['id\n"a\n\xe2\x82\xac\n\xf0\x9f\x98"\n', 4],
+      ['id\n\x80\x80\x80\x80\x80\n', 2],
+      ['\xff\xfei\0d\0\n\0', 1],
+    ] as const) {
+      const bytes = Buffer.from(text, 'latin1');
+      for (let chunkBytes = 1; chunkBytes <= bytes.length; chunkBytes++) {
+        const error: unknown = await rows(bytes, { chunkBytes }).catch((reason: unknown) => reason);
+        expect(error, text).to.include({
+          code: 'LOOPSTATE_BAD_OPTION',
+          message: `Line ${line} of input can not be an item: it is not UTF-8, and an item must be text.`,
+        });
+      }
+    }
+  });
+
+  it('takes text of all kinds, a byte order mark skipped, however the bytes are cut', async () => {
+    const bytes = Buffer.from('\ufeffid,name\nä€😀,"\ufeff\u{10ffff}\n€"\né,é');
+    for (let chunkBytes = 1; chunkBytes <= bytes.length; chunkBytes++) {
+      const found = await rows(bytes, { chunkBytes });
+      expect(found.map(({ id, fields }) => [id, fields?.name])).to.deep.equal([
+        ['ä€😀', '\ufeff\u{10ffff}\n€'],
+        ['é', 'é'],
+      ]);
+    }
   });
 });
 

@@ -7,6 +7,8 @@ import { ID_BYTES, LoopStateError } from '@loopstate/core';
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 const BYTE_ORDER_MARK = '\ufeff';
+const CHARACTER_BYTES_MAX = 4;
+const NO_TEXT = 'it is not UTF-8, and an item must be text';
 
 /** A line of text, with its number from 1. */
 export interface TextLine {
@@ -83,6 +85,46 @@ export async function* chunksOf(chunks: AsyncIterable<Buffer>, source: string): 
   }
 }
 
+/**
+ * What the stream brings, cut between characters; lines may end in LF, CR LF or CR.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION` with the number of the line that is no text, or because the stream can't be read.
+ */
+export async function* textChunks(chunks: AsyncIterable<Buffer>, source: string): AsyncGenerator<Buffer> {
+  let rest: Buffer = Buffer.alloc(0);
+  let number = 1;
+  let last = 0;
+  const checked = (bytes: Buffer): Buffer => {
+    const isText = isUtf8(bytes);
+    let start = 0;
+    for (let at = 0; at < bytes.length; at++) {
+      const byte = bytes[at] ?? 0;
+      if (byte === RETURN || byte === NEWLINE) {
+        if (!isText && !isUtf8(bytes.subarray(start, at))) throw badLine(number, source, NO_TEXT);
+        start = at + 1;
+        if (byte === RETURN || last !== RETURN) number += 1;
+      }
+      last = byte;
+    }
+    if (!isText) throw badLine(number, source, NO_TEXT);
+    return bytes;
+  };
+  for await (const chunk of chunksOf(chunks, source)) {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    const end = startOfLast(bytes);
+    yield checked(bytes.subarray(0, end));
+    rest = bytes.subarray(end);
+  }
+  yield checked(rest);
+}
+
+/** Where a character begins that the next bytes may go on with; the end, if there is none. */
+function startOfLast(bytes: Buffer): number {
+  let start = bytes.length - 1;
+  while (start > 0 && bytes.length - start < CHARACTER_BYTES_MAX && ((bytes[start] ?? 0) & 0xc0) === 0x80) start -= 1;
+  return (bytes[start] ?? 0) < 0x80 ? bytes.length : start;
+}
+
 /** Adds the lines of `bytes`, the last of which ends too, to `texts`; `first` is the number of the first. Throws at a bad one. */
 function readLines(
   bytes: Buffer,
@@ -96,7 +138,7 @@ function readLines(
     const number = first + texts.length;
     const newline = bytes.indexOf(NEWLINE, start);
     const end = newline > start && bytes[newline - 1] === RETURN ? newline - 1 : newline;
-    if (!isText && !isUtf8(bytes.subarray(start, end))) throw badLine(number, source, 'it is not UTF-8, and an item must be text');
+    if (!isText && !isUtf8(bytes.subarray(start, end))) throw badLine(number, source, NO_TEXT);
     let text = bytes.toString('utf8', start, end);
     if (number === 1 && text.startsWith(BYTE_ORDER_MARK)) text = text.slice(1);
     if (end - start > maxBytes && Buffer.byteLength(text) > maxBytes) throw badLine(number, source, whyTooLong(end - start, maxBytes));

@@ -4,7 +4,7 @@
 import { pipeline, Readable } from 'node:stream';
 import { LoopStateError } from '@loopstate/core';
 import type { InputItem } from './item-input.js';
-import { chunksOf, textLines } from './item-lines.js';
+import { textChunks, textLines } from './item-lines.js';
 import { changedNumber } from './json-numbers.js';
 import { visibleStart } from './visible-text.js';
 
@@ -53,8 +53,8 @@ export async function* jsonRows(
 /**
  * The items in CSV (RFC 4180, comma-separated, a byte order mark skipped), whose first record names the fields.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` with the number of the record, or when the header lacks the id or a field of `fields`, or because
- * the stream can't be read.
+ * Errors: `LOOPSTATE_BAD_OPTION` with the number of the record, or of the line that is no text, or when the header lacks the id or a
+ * field of `fields`, or because the stream can't be read.
  */
 export async function* csvRows(
   chunks: AsyncIterable<Buffer>,
@@ -73,7 +73,7 @@ export async function* csvRows(
   };
   const parser = parse({ columns: onHeader, bom: true, skip_empty_lines: true, max_record_size: ROW_BYTES_MAX });
   // What fails in the stream is raised again by the parser, below.
-  pipeline(Readable.from(chunksOf(chunks, source), { objectMode: false }), parser, () => undefined);
+  pipeline(Readable.from(textChunks(chunks, source), { objectMode: false }), parser, () => undefined);
   let n = 0;
   try {
     for await (const record of parser) {
