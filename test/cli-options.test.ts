@@ -34,6 +34,13 @@ describe('loopstate run, its options', () => {
       expect((await item('7'))?.status).to.equal('completed');
     });
 
+    it('takes CSV whose records end in different ways', async () => {
+      for (const rows of ['id\r\n1\n2\n3\n', 'id\n1\r\n2\r\n3\r\n', 'id\r1\n2\r\n3']) {
+        const end = await run(['--csv', '--state', `./${rows.length}.json`, '--', 'printf', '<%s>'], rows);
+        expect(end, rows).to.include({ code: 0, stdout: '<1>\n<2>\n<3>\n' });
+      }
+    });
+
     it('takes CSV, quoted line breaks included, and the id that is named', async () => {
       writeFileSync(join(directory(), 'rows.csv'), '\ufeffmail,name\r\na@x,"Line\none, ""two"""\r\nb@x,B\r\n');
       const end = await run(['--items', 'rows.csv', '--csv', '--id-field', 'mail', ...show]);

@@ -156,6 +156,26 @@ describe('csvRows', () => {
     }
   });
 
+  it('ends a record with CR LF, LF or CR, each in its own way, and keeps what is quoted, however the bytes are cut', async () => {
+    const ends = ['\r\n', '\n', '\r', '\n\n', '\r\r\n'];
+    for (const first of ends) {
+      for (const second of ends) {
+        for (const last of ['', ...ends]) {
+          const bytes = Buffer.from(`id,name${first}1,"a\r\nb\nc\rd"${second}2,""${second}"3","say ""x"""${first}4,d${last}`);
+          for (let chunkBytes = 1; chunkBytes < 12; chunkBytes++) {
+            const found = await rows(bytes, { chunkBytes });
+            expect(found.map(({ id, fields }) => [id, fields?.name])).to.deep.equal([
+              ['1', 'a\r\nb\nc\rd'],
+              ['2', ''],
+              ['3', 'say "x"'],
+              ['4', 'd'],
+            ]);
+          }
+        }
+      }
+    }
+  });
+
   it('takes text of all kinds, a byte order mark skipped, however the bytes are cut', async () => {
     const bytes = Buffer.from('\ufeffid,name\nä€😀,"\ufeff\u{10ffff}\n€"\né,é');
     for (let chunkBytes = 1; chunkBytes <= bytes.length; chunkBytes++) {

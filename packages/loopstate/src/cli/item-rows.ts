@@ -11,6 +11,9 @@ import { visibleStart } from './visible-text.js';
 /** The most bytes that one row may have. */
 const ROW_BYTES_MAX = 1_024 * 1_024;
 
+/** What ends a record outside of quotes. Told to find it out, the parser knows only that of the header. */
+const RECORD_ENDS = ['\r\n', '\n', '\r'];
+
 /** Where rows come from, and which of their fields is the id. */
 export interface RowOptions {
   /** Names the stream in messages. */
@@ -51,7 +54,8 @@ export async function* jsonRows(
 }
 
 /**
- * The items in CSV (RFC 4180, comma-separated, a byte order mark skipped), whose first record names the fields.
+ * The items in CSV (RFC 4180, comma-separated, a byte order mark skipped, each record ended by CR LF, LF or CR), whose first record names
+ * the fields.
  *
  * Errors: `LOOPSTATE_BAD_OPTION` with the number of the record, or of the line that is no text, or when the header lacks the id or a
  * field of `fields`, or because the stream can't be read.
@@ -71,7 +75,13 @@ export async function* csvRows(
     }
     return [...header];
   };
-  const parser = parse({ columns: onHeader, bom: true, skip_empty_lines: true, max_record_size: ROW_BYTES_MAX });
+  const parser = parse({
+    columns: onHeader,
+    bom: true,
+    skip_empty_lines: true,
+    max_record_size: ROW_BYTES_MAX,
+    record_delimiter: RECORD_ENDS,
+  });
   // What fails in the stream is raised again by the parser, below.
   pipeline(Readable.from(textChunks(chunks, source), { objectMode: false }), parser, () => undefined);
   let n = 0;
