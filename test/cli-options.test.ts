@@ -63,6 +63,7 @@ describe('loopstate run, its options', () => {
         ['mail\na\n', ['--csv']],
         ['id\na\n', ['--csv', '--id-field', 'mail']],
         ['id,name\n,x\n', ['--csv']],
+        ['id,name,id\n1,x,same\n2,x,same\n', ['--csv']],
         ['a\n', ['--id-field', 'x']],
         ['a\n', ['--jsonl', '--csv']],
       ] as const) {

@@ -57,8 +57,8 @@ export async function* jsonRows(
  * The items in CSV (RFC 4180, comma-separated, a byte order mark skipped, each record ended by CR LF, LF or CR), whose first record names
  * the fields.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` with the number of the record, or of the line that is no text, or when the header lacks the id or a
- * field of `fields`, or because the stream can't be read.
+ * Errors: `LOOPSTATE_BAD_OPTION` with the number of the record, or of the line that is no text, or when the header has the id or a
+ * field of `fields` not once, or because the stream can't be read.
  */
 export async function* csvRows(
   chunks: AsyncIterable<Buffer>,
@@ -72,6 +72,8 @@ export async function* csvRows(
           `The header of ${source}`,
           `it has no field ${JSON.stringify(field)}; it has ${header.map((name) => JSON.stringify(name)).join(', ')}`,
         );
+      if (header.indexOf(field) !== header.lastIndexOf(field))
+        throw badRow(`The header of ${source}`, `it has the field ${JSON.stringify(field)} more than once`);
     }
     return [...header];
   };
