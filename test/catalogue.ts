@@ -25,6 +25,7 @@ export const CATALOGUE: readonly (readonly [test: string, backends: readonly str
   ['S8 soak', STORES],
   ['S9 disk errors', ['file']],
   ['S10 database damage', ['sqlite']],
+  ['S10 interrupted repairs', ['sqlite']],
   ['S11 server crashes', ['redis']],
   ['S11 lost replies', ['redis']],
   ['S11 refusals', ['redis']],

@@ -51,7 +51,7 @@ export async function withCopies<T>(names: StoreNames, run: (copies: StoreNames)
 }
 
 async function copy(from: StoreNames, to: StoreNames): Promise<void> {
-  const pairs = [from.database, to.database, from.log, to.log, from.backup, to.backup];
+  const pairs = [from.database, to.database, from.log, to.log, from.backup, to.backup, from.restored, to.restored];
   try {
     await promisify(execFile)(process.execPath, ['-e', COPY_SCRIPT, '--', ...pairs], { env: { ...process.env, NODE_OPTIONS: '' } });
   } catch (cause) {

@@ -67,7 +67,9 @@ interface Asked {
 
 async function gather(names: StoreNames, asked: Asked): Promise<SqliteFacts> {
   const place = await learnPlace(names.database);
-  const sizes = await Promise.all([...names.files, names.backup].map(async (path) => Number((await statIfPresent(path))?.size ?? 0)));
+  const sizes = await Promise.all(
+    [...names.files, names.backup, names.restored].map(async (path) => Number((await statIfPresent(path))?.size ?? 0)),
+  );
   return {
     place,
     ...judgeFileSystem(await asked.fileSystemType(place.nearestDirectory)),
@@ -84,7 +86,7 @@ async function gather(names: StoreNames, asked: Asked): Promise<SqliteFacts> {
 
 async function examine(names: StoreNames, place: PlaceFacts, asked: Asked): Promise<SqliteFacts['content']> {
   if (place.kind !== 'absent' && !place.isReadable) return 'unknown';
-  const siblings = await Promise.all([names.log, names.backup].map(statIfPresent));
+  const siblings = await Promise.all([names.log, names.backup, names.restored].map(statIfPresent));
   if (place.kind === 'absent' && siblings.every((stats) => stats === undefined)) return 'absent';
   try {
     return (await withCopies(names, (copies) => examineCopies(copies, asked))) ?? (await examineInUse(names, asked));

@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import { numberOf, openConnection, type SqlConnection, textOf, whenFree, withAttached } from './connection.js';
 import type { StoreNames } from './names.js';
 import { statIfPresent } from './place.js';
-import { COLUMNS, FORMAT, parseFileHeader, revisionOf, TABLE, toStoredRow } from './records.js';
+import { COLUMNS, type FileHeader, FORMAT, parseFileHeader, revisionOf, TABLE, toStoredRow } from './records.js';
 import { DamagedError, hasCode, isDamage } from './trouble.js';
 
 const ROWS_AT_ONCE = 2_000;
@@ -16,7 +16,7 @@ export type Inspection =
   | { readonly kind: 'absent' | 'empty' | 'no-database' | 'without-records' | 'foreign-table' }
   | { readonly kind: 'newer'; readonly format: number }
   | { readonly kind: 'damaged'; readonly reason: string }
-  | { readonly kind: 'sound'; readonly isOpen: boolean; readonly store: string; readonly revision: number };
+  | ({ readonly kind: 'sound'; readonly revision: number } & Omit<FileHeader, 'format'>);
 
 /**
  * Looks at a file without changing it. `every` record is held against its check sum, and the structure of the whole file checked;
@@ -133,10 +133,10 @@ async function inspectAttached(connection: SqlConnection, depth: 'every' | 'firs
   if (!['job', 'key', 'value'].every((name) => columns.includes(name))) return { kind: 'foreign-table' };
   const [header] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);
   if (header === undefined) throw new DamagedError('the header of the file is gone');
-  const { format, store, isOpen } = parseFileHeader(textOf(header, 'value'));
+  const { format, ...known } = parseFileHeader(textOf(header, 'value'));
   if (format > FORMAT) return { kind: 'newer', format };
   if (!COLUMNS.split(', ').every((name) => columns.includes(name))) return { kind: 'foreign-table' };
   if (depth === 'every') await verifyRecords(connection);
   const [row] = await connection.query(`SELECT max(seq) AS last FROM ${TABLE}`);
-  return { kind: 'sound', isOpen, store, revision: revisionOf(numberOf(row ?? {}, 'last')) };
+  return { kind: 'sound', ...known, revision: revisionOf(numberOf(row ?? {}, 'last')) };
 }

@@ -7,6 +7,7 @@ const TEMPORARY = /^\.[0-9a-f]{16}\.tmp(-journal|-wal|-shm)?$/;
  * The names of a store's files, all beside the database (its real path):
  * - `state.db`, `state.db-wal`, `state.db-shm`: the database, as SQLite keeps it;
  * - `state.db.backup`: the copy;
+ * - `state.db.restored`: a database that a repair has finished, and that is about to take the place of the one that was damaged;
  * - `state.db.lock`: who has the database open (a database as well, and never anything but a lock);
  * - `state.db.<random>.tmp`: on its way to another name, never read;
  * - `….damaged-<time>`: put aside, never deleted.
@@ -28,6 +29,10 @@ export class StoreNames {
 
   get backup(): string {
     return `${this.database}.backup`;
+  }
+
+  get restored(): string {
+    return `${this.database}.restored`;
   }
 
   get lock(): string {

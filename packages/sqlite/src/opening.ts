@@ -74,9 +74,15 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       findings.push(...prepared.findings);
       connection = await openSetUp(names, surroundings);
       await makeOpen(connection, surroundings);
-      // In the file itself, so that it is known even when the log is lost.
-      await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
-      await syncDirectory(names.directory);
+      try {
+        // In the file itself, so that it is known even when the log is lost.
+        await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
+        await syncDirectory(names.directory);
+      } catch (error) {
+        // The log goes with the connection, and nobody must think later that it was lost.
+        await markOpen(connection, false).catch(() => undefined);
+        throw error;
+      }
     } finally {
       await prepared.release();
     }
@@ -97,6 +103,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
     await makeJob(connection, surroundings);
     const beside = await openSetUp(names, surroundings);
     checkpoints = new Checkpoints({ names, connection, beside, busyTimeoutMs, logBytesMax });
+    if (findings.length > 0) await markTold(connection, surroundings);
     const writer = { connection, checkpoints, presence, busyTimeoutMs };
     return {
       connection,
@@ -120,7 +127,7 @@ async function refuseOrKeepLog(names: StoreNames, now: number): Promise<{ log: K
   const { found: database, release } = await inspectLeft(names, 'first');
   try {
     const { copy } = await inspectCopy(names, database);
-    const remedy = remedyFor(names.database, { database, copy, log: log.kind });
+    const remedy = remedyFor(names.database, { database, copy, restored: await inspect(names.restored, 'first'), log: log.kind });
     if (remedy.do === 'refuse') throw remedy.error;
     return { log, stamps: await stampsOf(names), release };
   } catch (error) {
@@ -140,6 +147,8 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
     refuse(names.database, found);
     if (found.kind === 'damaged')
       throw new UnavailableError(`${names.database} is damaged (${found.reason}): opening it for writing repairs it.`);
+    if (found.kind !== 'sound' && (await statIfPresent(names.restored)) !== undefined)
+      throw new UnavailableError(`${names.database} is being repaired, or a repair was interrupted: opening it for writing finishes that.`);
     if (found.kind !== 'sound') throw new AbsentError(`${names.database} holds no state: there is nothing to read yet.`);
     const connection = await openAttached(names.database, 'store');
     const close = () => closeReader(names, connection, { hadLog: log !== 'absent' });
@@ -249,8 +258,18 @@ async function makeOpen(connection: SqlConnection, { busyTimeoutMs }: Surroundin
 /** Notes in the file whether someone has it open; makes the header of a new one. */
 async function markOpen(connection: SqlConnection, isOpen: boolean): Promise<void> {
   const [row] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);
-  if (row === undefined) await writeFileHeader(connection, { format: FORMAT, store: randomUUID(), isOpen }, 0);
-  else await updateFileHeader(connection, { ...parseFileHeader(textOf(row, 'value')), isOpen });
+  if (row === undefined) return await writeFileHeader(connection, { format: FORMAT, store: randomUUID(), isOpen, untold: [] }, 0);
+  await updateFileHeader(connection, { ...parseFileHeader(textOf(row, 'value')), isOpen });
+}
+
+/** Who opens it tells what a repair found; until then the next one would. */
+async function markTold(connection: SqlConnection, { busyTimeoutMs }: Surroundings): Promise<void> {
+  await whenFree(busyTimeoutMs, () =>
+    inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
+      const [row = {}] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);
+      await updateFileHeader(connection, { ...parseFileHeader(textOf(row, 'value')), untold: [] });
+    }),
+  );
 }
 
 async function hasJob(connection: SqlConnection, job: string): Promise<boolean> {

@@ -100,17 +100,26 @@ export async function publish(temporary: string, path: string): Promise<void> {
   await syncDirectory(dirname(path)); // Without this the rename itself can be lost.
 }
 
-/** Renames what there is of `paths` out of the way, durably; resolves to where the first of them stands now. */
+/** Renames what there is of `paths` out of the way, durably and in their order; resolves to where the first of them stands now. */
 export async function putAside(names: StoreNames, paths: readonly string[], now: number): Promise<string | undefined> {
   const time = await freeTime(names, paths, now);
   let keptAs: string | undefined;
   for (const path of paths) {
     if ((await statIfPresent(path)) === undefined) continue;
     await fs.rename(path, names.aside(path, time));
+    await syncDirectory(names.directory); // One by one: a database must not be found without its log.
     keptAs ??= names.aside(path, time);
   }
-  await syncDirectory(names.directory);
   return keptAs;
+}
+
+/** Where {@link putAside} would put the first of `paths` that there is. */
+export async function asideOf(names: StoreNames, paths: readonly string[], now: number): Promise<string | undefined> {
+  const time = await freeTime(names, paths, now);
+  for (const path of paths) {
+    if ((await statIfPresent(path)) !== undefined) return names.aside(path, time);
+  }
+  return undefined;
 }
 
 /** Where a copy of something can be put aside at about `now`: a time whose names are free, in ms since the epoch. */
@@ -132,8 +141,8 @@ export async function statIfPresent(path: string): Promise<Awaited<ReturnType<ty
 }
 
 /** What tells one state of the files from another. Errors: any system error. */
-export async function stampsOf({ database, log, backup }: StoreNames): Promise<string> {
-  const stats = await Promise.all([database, log, backup].map(statIfPresent));
+export async function stampsOf({ database, log, backup, restored }: StoreNames): Promise<string> {
+  const stats = await Promise.all([database, log, backup, restored].map(statIfPresent));
   return stats.map((each) => (each === undefined ? 'absent' : `${each.ino} ${each.size} ${each.mtimeMs}`)).join();
 }
 

@@ -9,8 +9,16 @@ import { dropTornLog, type KeptLog, putLogBack } from './kept-log.js';
 import type { LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
 import { makeFile, putAside, statIfPresent } from './place.js';
-import { type CopyUse, REVISIONS_OF_A_GROUP, type Restored, restoreFile, restoreRecords, skipRevisions } from './restoration.js';
-import { NOTHING } from './salvage.js';
+import {
+  type CopyUse,
+  type FileRestoration,
+  putInPlace,
+  REVISIONS_OF_A_GROUP,
+  type Restored,
+  restoreFile,
+  restoreRecords,
+  skipRevisions,
+} from './restoration.js';
 
 /** A finding, before it is reported. */
 type Finding = RecoveryFinding & { readonly code: FindingCode };
@@ -26,8 +34,11 @@ export type Remedy =
   | { readonly do: 'nothing' }
   | { readonly do: 'refuse'; readonly error: LoopStateError }
   | { readonly do: 'restore-file'; readonly code: Trouble; readonly copy: CopyUse; readonly salvageOld: boolean }
-  | { readonly do: 'restore-records'; readonly code: Trouble }
+  | { readonly do: 'restore-records'; readonly code: Trouble; readonly from: 'backup' | 'restored' }
+  | { readonly do: 'finish-repair' }
   | { readonly do: 'skip-revisions'; readonly code: LogTrouble };
+
+type Restoration = Extract<Remedy, { do: 'restore-file' | 'restore-records' }>;
 
 /** What preparing found and did. */
 export interface Prepared {
@@ -45,15 +56,22 @@ export async function prepare(names: StoreNames, log: KeptLog, now: number): Pro
   const { found: database, release } = await inspectLeft(names);
   try {
     const { copy, copyTrouble } = await inspectCopy(names, database);
-    const remedy = remedyFor(names.database, { database, copy, log: log.kind });
-    // Whatever else is done replaces the files.
-    if (remedy.do !== 'nothing' && remedy.do !== 'skip-revisions') await release();
+    const restored = await inspect(names.restored);
+    const remedy = remedyFor(names.database, { database, copy, restored, log: log.kind });
     if (remedy.do === 'refuse') {
+      await release();
       await putLogBack(names, log);
       throw remedy.error;
     }
-    const findings = remedy.do === 'nothing' ? [] : await apply(names, remedy, { reason: reasonOf(database), log, now });
-    if (log.kind === 'damaged' && remedy.do !== 'skip-revisions') findings.push(logFinding(names, 'wal-damaged', log));
+    if (remedy.do === 'finish-repair') {
+      await release();
+      await putInPlace(names, now);
+      await dropTornLog(log);
+      return await prepare(names, { kind: 'absent' }, now);
+    }
+    const findings = [...(await apply(names, remedy, { database, log, now, release }))];
+    // Whatever is left of a repair was of no use.
+    await putAside(names, [names.restored], now);
     // A copy that is in trouble is moved last: a place that is refused keeps all that stands there.
     if (copyTrouble !== undefined) findings.push(await putCopyAside(names, copyTrouble, now));
     await makeFile(names.database);
@@ -81,13 +99,18 @@ export function refuse(path: string, found: Inspection): void {
 }
 
 /** What is to be done, by what was found: pure, so that every case can be read here. */
-export function remedyFor(path: string, { database, copy, log }: { database: Inspection; copy: Inspection; log: LogKind }): Remedy {
+export function remedyFor(
+  path: string,
+  { database, copy, restored, log }: { database: Inspection; copy: Inspection; restored: Inspection; log: LogKind },
+): Remedy {
   const hasCopy = copy.kind === 'sound';
   const isLeft = hasCopy || copy.kind === 'damaged' || log !== 'absent';
   const use: CopyUse = hasCopy ? 'whole' : copy.kind === 'damaged' ? 'sound-rows' : 'none';
   const fromCopy = (code: Trouble, salvageOld: boolean): Remedy => ({ do: 'restore-file', code, copy: use, salvageOld });
   // Without its database, a copy that we can't read is all there is.
   if (copy.kind === 'newer' && database.kind !== 'sound') return refused(`${path}.backup`, copy);
+  if (restored.kind === 'newer' && database.kind !== 'sound') return refused(`${path}.restored`, restored);
+  if (isUnfinished(database, restored)) return { do: 'finish-repair' };
   switch (database.kind) {
     case 'absent':
       // A log without its database would be taken for that of the next one.
@@ -95,7 +118,9 @@ export function remedyFor(path: string, { database, copy, log }: { database: Ins
     case 'empty':
       return isLeft ? fromCopy('database-emptied', false) : { do: 'nothing' };
     case 'without-records':
-      return hasCopy ? { do: 'restore-records', code: 'database-emptied' } : { do: 'nothing' };
+      // Made by another program since, if a repair has not ended.
+      if (restored.kind === 'sound') return { do: 'restore-records', code: 'database-emptied', from: 'restored' };
+      return hasCopy ? { do: 'restore-records', code: 'database-emptied', from: 'backup' } : { do: 'nothing' };
     case 'no-database':
       return hasCopy ? fromCopy('database-damaged', false) : refused(path, database);
     case 'damaged':
@@ -104,10 +129,25 @@ export function remedyFor(path: string, { database, copy, log }: { database: Ins
     case 'newer':
       return refused(path, database);
     case 'sound':
-      if (copy.kind === 'sound' && copy.revision > database.revision) return { do: 'restore-records', code: 'database-older' };
+      if (copy.kind === 'sound' && copy.revision > database.revision)
+        return { do: 'restore-records', code: 'database-older', from: 'backup' };
       if (log === 'damaged') return { do: 'skip-revisions', code: 'wal-damaged' };
       if (log === 'torn') return { do: 'skip-revisions', code: 'wal-torn' };
       return database.isOpen && log === 'absent' ? { do: 'skip-revisions', code: 'wal-missing' } : { do: 'nothing' };
+  }
+}
+
+/** A finished database waits to take the place of what stands there: see restoration.ts. */
+function isUnfinished(database: Inspection, restored: Inspection): boolean {
+  switch (database.kind) {
+    case 'absent':
+    case 'empty':
+      return restored.kind === 'sound' || restored.kind === 'damaged';
+    case 'no-database':
+    case 'damaged':
+      return restored.kind === 'sound';
+    default:
+      return false;
   }
 }
 
@@ -147,8 +187,8 @@ export async function inspectCopy(
   database: Inspection,
 ): Promise<{ copy: Inspection; copyTrouble: CopyTrouble | undefined }> {
   let copy = await inspect(names.backup, 'first');
-  // Only one that may be needed is read to its end.
-  const isNeeded = copy.kind === 'sound' && (database.kind !== 'sound' || copy.revision > database.revision);
+  // Only one that may be needed, or was by a repair that did not end, is read to its end.
+  const isNeeded = copy.kind === 'sound' && (database.kind !== 'sound' || copy.revision > database.revision || database.untold.length > 0);
   if (isNeeded) copy = await inspect(names.backup);
   const copyTrouble = troubleOfCopy(copy, database);
   return { copy: copyTrouble === undefined || copy.kind === 'damaged' ? copy : { kind: 'absent' }, copyTrouble };
@@ -169,21 +209,36 @@ function troubleOfCopy(copy: Inspection, database: Inspection): CopyTrouble | un
   return database.kind === 'sound' && database.store !== copy.store ? 'backup-of-other-store' : undefined;
 }
 
+/** Resolves to all that is to be told, also by a repair whose process was killed. */
 async function apply(
   names: StoreNames,
-  remedy: Exclude<Remedy, { do: 'nothing' | 'refuse' }>,
-  { reason, log, now }: { reason: string; log: KeptLog; now: number },
-): Promise<Finding[]> {
-  const where = names.database;
+  remedy: Exclude<Remedy, { do: 'refuse' | 'finish-repair' }>,
+  { database, log, now, release }: { database: Inspection; log: KeptLog; now: number; release: () => Promise<void> },
+): Promise<readonly RecoveryFinding[]> {
+  const untold = database.kind === 'sound' ? database.untold : [];
+  const ofLog = log.kind === 'damaged' ? [logFinding(names, 'wal-damaged', log)] : [];
+  if (remedy.do === 'nothing') return [...untold, ...ofLog];
   if (remedy.do === 'skip-revisions') {
-    const count = remedy.code === 'wal-torn' ? REVISIONS_OF_A_GROUP : undefined;
-    await withAttached(names.database, 'store', (connection) =>
-      inTransaction(connection, 'BEGIN IMMEDIATE', () => skipRevisions(connection, count)),
+    const count = remedy.code === 'wal-torn' ? { count: REVISIONS_OF_A_GROUP } : {};
+    // Until the log is begun anew, its rest looks the same to the next.
+    const found = untold.some(({ code }) => code === remedy.code) ? [] : [logFinding(names, remedy.code, log)];
+    return await withAttached(names.database, 'store', (connection) =>
+      inTransaction(connection, 'BEGIN IMMEDIATE', () => skipRevisions(connection, { ...count, found })),
     );
-    return [logFinding(names, remedy.code, log)];
   }
-  const writtenAt = (await statIfPresent(names.backup))?.mtime.toISOString() ?? 'earlier';
-  const { keptAs, salvaged, rowsOfCopy } = await restore(names, remedy, { log, now });
+  const from = remedy.do === 'restore-records' ? names[remedy.from] : names.backup;
+  const writtenAt = (await statIfPresent(from))?.mtime.toISOString() ?? 'earlier';
+  const about = { from, writtenAt, reason: reasonOf(database) };
+  const tell = (restored: Restored): Finding[] => [...restorationFindings(names, remedy, { ...about, restored }), ...ofLog];
+  return await restore(names, remedy, { from, log, now, tell, release });
+}
+
+function restorationFindings(
+  { database: where }: StoreNames,
+  remedy: Restoration,
+  { from, writtenAt, reason, restored }: { from: string; writtenAt: string; reason: string; restored: Restored },
+): Finding[] {
+  const { keptAs, salvaged, rowsOfCopy } = restored;
   const message = {
     'database-missing': `${where} was gone.`,
     'database-emptied': `${where} was emptied.`,
@@ -195,7 +250,7 @@ async function apply(
   const taken = rowsOfCopy > 0 ? ` ${rowsOfCopy} rows were read of its copy, which is damaged too.` : '';
   const found = finding({ code: remedy.code, severity, where, message: `${message}${taken} ${HOW_TO_RESET}` }, keptAs);
   if (!isFromCopy) return [found];
-  const sequel = `The store goes on from ${names.backup}, written ${writtenAt}: what was committed after that may be missing.`;
+  const sequel = `The store goes on from ${from}, written ${writtenAt}: what was committed after that may be missing.`;
   // An older database is the work of someone who had the choice.
   return [found, { code: 'started-from-backup', severity: remedy.code === 'database-older' ? 'warning' : 'loss', where, message: sequel }];
 }
@@ -222,13 +277,13 @@ function logFinding({ database, log }: StoreNames, code: LogTrouble, { copy }: K
 
 async function restore(
   names: StoreNames,
-  remedy: Extract<Remedy, { do: 'restore-file' | 'restore-records' }>,
-  { log, now }: { log: KeptLog; now: number },
-): Promise<Restored> {
-  if (remedy.do === 'restore-records') return await restoreRecords(names, { keep: remedy.code === 'database-older', now });
-  const restored = await restoreFile(names, { ...remedy, now });
-  if (restored !== undefined) return restored;
-  if (remedy.code !== 'database-damaged') return { keptAs: await putAside(names, names.files, now), salvaged: NOTHING, rowsOfCopy: 0 };
+  remedy: Restoration,
+  { from, log, ...how }: Pick<FileRestoration, 'now' | 'tell' | 'release'> & { from: string; log: KeptLog },
+): Promise<readonly RecoveryFinding[]> {
+  if (remedy.do === 'restore-records') return await restoreRecords(names, { ...how, from, keep: remedy.code === 'database-older' });
+  const found = await restoreFile(names, { ...remedy, ...how, mayBeEmpty: remedy.code !== 'database-damaged' });
+  if (found !== undefined) return found;
+  await how.release();
   await putLogBack(names, log);
   throw new LoopStateError(
     'LOOPSTATE_UNAVAILABLE',

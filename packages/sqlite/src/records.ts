@@ -15,7 +15,7 @@
  * a floor under all revisions, those of the jobs below 0.
  */
 import { crc32 } from 'node:zlib';
-import { decodeValue, type StateChange, type StateRecord } from '@loopstate/core';
+import { decodeValue, type RecoveryFinding, type StateChange, type StateRecord } from '@loopstate/core';
 import { numberOf, type SqlRow, textOf } from './connection.js';
 import { DamagedError } from './trouble.js';
 
@@ -42,6 +42,8 @@ export interface FileHeader {
   readonly store: string;
   /** Someone has the file open, or had it open when the machine or the process stopped. */
   readonly isOpen: boolean;
+  /** What was found by a repair whose process may have been killed before it could say so. */
+  readonly untold: readonly RecoveryFinding[];
 }
 
 /** What the header of a job says. */
@@ -103,8 +105,9 @@ export function toChange(row: StoredRow): StateChange {
 
 /** What the header of a file says. Errors: {@link DamagedError}. */
 export function parseFileHeader(text: string): FileHeader {
-  const { format, store, isOpen } = parseObject(text);
-  if (typeof format === 'number' && typeof store === 'string' && typeof isOpen === 'boolean') return { format, store, isOpen };
+  const { format, store, isOpen, untold = [] } = parseObject(text);
+  if (typeof format === 'number' && typeof store === 'string' && typeof isOpen === 'boolean' && Array.isArray(untold))
+    return { format, store, isOpen, untold };
   throw new DamagedError('the header of the file is unreadable');
 }
 

@@ -1,10 +1,22 @@
-/** Puts a store together again from its copy, and from what is readable of the database itself. */
+/**
+ * Puts a store together again from its copy, and from what is readable of the database itself.
+ *
+ * A process may be killed after each step, and the next must find all that this one had found:
+ * 1. The new database is filled under a random name, which nobody ever reads. What is to be told stands in its header.
+ * 2. It is synced, and only then named `state.db.restored`: what has that name is finished.
+ * 3. The old files are put aside, the database first and durably: where it still stands, its log is with it.
+ * 4. `state.db.restored` takes the place of the database.
+ *
+ * So a database that is not sound beside a finished one is what that was made of, or less, and step 3 goes on. A sound one is none that any
+ * step leaves there: someone has put it there since, maybe with newer records, and it is not replaced.
+ */
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
+import type { RecoveryFinding } from '@loopstate/core';
 import { inTransaction, numberOf, type SqlConnection, textOf, withAttached } from './connection.js';
 import { writeFileHeader, writeJobHeader } from './headers.js';
 import type { StoreNames } from './names.js';
-import { freeTime, makeFile, publish, putAside, statIfPresent } from './place.js';
+import { asideOf, freeTime, makeFile, publish, putAside, statIfPresent, syncDirectory } from './place.js';
 import { COLUMNS, CREATION, FORMAT, parseFileHeader, revisionOf, TABLE } from './records.js';
 import { addRows, NOTHING, type Salvaged, salvage } from './salvage.js';
 
@@ -27,33 +39,57 @@ export interface Restored {
   readonly rowsOfCopy: number;
 }
 
+/** What is to be told of it. */
+type Tell = (restored: Restored) => readonly RecoveryFinding[];
+
+/** How {@link restoreFile} is to do it. */
+export interface FileRestoration {
+  readonly copy: CopyUse;
+  readonly salvageOld: boolean;
+  readonly mayBeEmpty: boolean;
+  readonly now: number;
+  readonly tell: Tell;
+  /** Called before the old files are touched, by when nothing more is to be found in them. */
+  readonly release: () => Promise<void>;
+}
+
 /**
  * Makes a new database from the copy and from the sound rows of the old one (if `salvageOld`), puts the old files aside and the new one in
- * their place. With neither any row nor a copy, nothing is changed and `undefined` is returned.
+ * their place. With neither any row nor a copy, unless it `mayBeEmpty`, nothing is changed and `undefined` is returned; else what is to be told.
  *
- * Errors: those of SQLite, any system error; the old files are then as they were, or put aside.
+ * Errors: those of SQLite, any system error; the old files are then as they were, or a finished database waits to take their place.
  */
 export async function restoreFile(
   names: StoreNames,
-  { copy, salvageOld, now }: { copy: CopyUse; salvageOld: boolean; now: number },
-): Promise<Restored | undefined> {
+  { copy, salvageOld, mayBeEmpty, now, tell, release }: FileRestoration,
+): Promise<readonly RecoveryFinding[] | undefined> {
   const temporary = names.temporary();
   try {
     const salvaged = salvageOld ? await look(names.database) : NOTHING;
     const { rows: rowsOfCopy } = copy === 'sound-rows' && !salvaged.isComplete ? await lookAtCopy(names, salvaged) : NOTHING;
-    if (copy !== 'whole' && salvaged.rows + rowsOfCopy === 0) return undefined;
+    if (!mayBeEmpty && copy !== 'whole' && salvaged.rows + rowsOfCopy === 0) return undefined;
     if (copy === 'whole') await fs.copyFile(names.backup, temporary, fs.constants.COPYFILE_EXCL);
     else await makeFile(temporary);
     const sources = [...(salvaged.rows > 0 ? [names.database] : []), ...(rowsOfCopy > 0 ? [names.backup] : [])];
-    await withAttached(temporary, 'store', (connection) => fill(connection, sources));
+    const found = tell({ keptAs: await asideOf(names, names.files, now), salvaged, rowsOfCopy });
+    const untold = await withAttached(temporary, 'store', (connection) => fill(connection, sources, found));
     const old = await statIfPresent(names.database);
     if (old !== undefined) await fs.chmod(temporary, Number(old.mode) & 0o777);
-    const keptAs = await putAside(names, names.files, now);
-    await publish(temporary, names.database);
-    return { keptAs, salvaged, rowsOfCopy };
+    await putAside(names, [names.restored], now);
+    await publish(temporary, names.restored);
+    await release();
+    await putInPlace(names, now);
+    return untold;
   } finally {
     await fs.rm(temporary, { force: true });
   }
+}
+
+/** Puts aside what there is of the database, and the finished one in its place. Errors: any system error. */
+export async function putInPlace(names: StoreNames, now: number): Promise<void> {
+  await putAside(names, names.files, now);
+  await fs.rename(names.restored, names.database);
+  await syncDirectory(names.directory);
 }
 
 function look(path: string): Promise<Salvaged> {
@@ -66,46 +102,60 @@ async function lookAtCopy(names: StoreNames, { store }: Salvaged): Promise<Salva
   return store === undefined || found.store === undefined || found.store === store ? found : NOTHING;
 }
 
-async function fill(connection: SqlConnection, sources: readonly string[]): Promise<void> {
-  await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
+async function fill(
+  connection: SqlConnection,
+  sources: readonly string[],
+  found: readonly RecoveryFinding[],
+): Promise<readonly RecoveryFinding[]> {
+  return await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
     await connection.query(CREATION);
     for (const source of sources) await salvage(source, (sound) => addRows(connection, sound));
-    await skipRevisions(connection);
+    return await skipRevisions(connection, { found });
   });
 }
 
 /**
- * Takes the records of the copy into the database that stands, in place of its own; whatever else is in it stays. What it held is
- * kept aside where `keep` says so.
+ * Takes the records of the copy at `from` into the database that stands, in place of its own; whatever else is in it stays. What it held is
+ * kept aside where `keep` says so. Resolves to what is to be told.
  *
  * Errors: those of SQLite, any system error; the database is then as it was.
  */
-export async function restoreRecords(names: StoreNames, { keep, now }: { keep: boolean; now: number }): Promise<Restored> {
+export async function restoreRecords(
+  names: StoreNames,
+  { from, keep, now, tell }: { from: string; keep: boolean; now: number; tell: Tell },
+): Promise<readonly RecoveryFinding[]> {
   return await withAttached(names.database, 'store', async (connection) => {
     const aside = names.aside(names.database, await freeTime(names, [names.database], now));
     if (keep) await connection.query('VACUUM store INTO ?', [aside]);
-    await connection.query('ATTACH ? AS copy', [names.backup]);
-    await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
+    await connection.query('ATTACH ? AS copy', [from]);
+    const found = tell({ keptAs: keep ? aside : undefined, salvaged: NOTHING, rowsOfCopy: 0 });
+    return await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
       await connection.query(CREATION);
       await connection.query(`DELETE FROM ${TABLE}`);
       await connection.query(`INSERT INTO ${TABLE} (${COLUMNS}) SELECT ${COLUMNS} FROM copy.loopstate_records`);
-      await skipRevisions(connection);
+      return await skipRevisions(connection, { found });
     });
-    return { keptAs: keep ? aside : undefined, salvaged: NOTHING, rowsOfCopy: 0 };
   });
 }
 
 /**
  * Lifts the revisions above all that may have been given, and forgets the deletions so far: what followers have seen may be more
  * than what stands now. Within a transaction: a job that forgot deletions above the last revision could not be read.
+ *
+ * Notes what was `found` in the header, lest it dies with this process; resolves to all that is to be told.
  */
-export async function skipRevisions(connection: SqlConnection, count = REVISIONS_SKIPPED): Promise<void> {
+export async function skipRevisions(
+  connection: SqlConnection,
+  { count = REVISIONS_SKIPPED, found }: { count?: number; found: readonly RecoveryFinding[] },
+): Promise<readonly RecoveryFinding[]> {
   const [file] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);
-  const store = file === undefined ? randomUUID() : parseFileHeader(textOf(file, 'value')).store;
+  const { store, untold: earlier } = file === undefined ? { store: randomUUID(), untold: [] } : parseFileHeader(textOf(file, 'value'));
   const [row] = await connection.query(`SELECT coalesce(max(seq), 0) AS last FROM ${TABLE}`);
   const floor = revisionOf(numberOf(row ?? {}, 'last')) + count;
   for (const { job } of await connection.query(`SELECT DISTINCT job FROM ${TABLE} WHERE job <> ''`)) {
     if (typeof job === 'string') await writeJobHeader(connection, job, { forgotten: floor });
   }
-  await writeFileHeader(connection, { format: FORMAT, store, isOpen: true }, floor);
+  const untold = [...earlier, ...found];
+  await writeFileHeader(connection, { format: FORMAT, store, isOpen: false, untold }, floor);
+  return untold;
 }

@@ -20,7 +20,7 @@ const PATH = '/data/state.db';
 const NFS = 0x6969;
 const TMPFS = 0x01021994;
 
-const database: Inspection = { kind: 'sound', isOpen: false, store: 's', revision: 7 };
+const database: Inspection = { kind: 'sound', isOpen: false, store: 's', revision: 7, untold: [] };
 const examined: Examined = { database, copy: database, outcome: { repairs: [] }, jobs: ['default', 'review'], records: 3 };
 const sound: SqliteFacts = {
   place: {

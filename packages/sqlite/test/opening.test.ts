@@ -118,7 +118,7 @@ describe('sqlite: opening', () => {
       code: 'LOOPSTATE_NEWER_FORMAT',
       async make(path) {
         await made(path);
-        const header = { format: 2, store: 'of the future', isOpen: false };
+        const header = { format: 2, store: 'of the future', isOpen: false, untold: [] };
         await withAttached(path, 'store', (db) => updateFileHeader(db, header));
       },
     },
