@@ -168,16 +168,19 @@ export class JobStore {
     );
   }
 
-  /** Runs a script by its name, and by its text where it isn't known; `then` follows it at once on the same connection. */
+  /** Runs a script by its name, and by its text where it isn't known; `then` follows it on the same connection, at once if that is one server's. */
   async #evaluate(
     connection: Connection,
     { sha, text }: Script,
     args: readonly string[],
     then?: (connection: Connection) => Promise<void>,
   ): Promise<unknown> {
-    const send = (command: string, script: string): Promise<unknown> => {
+    const send = async (command: string, script: string): Promise<unknown> => {
       const sent = connection.send([command, script, `${this.#keys.length}`, ...this.#keys, ...args]);
-      return then === undefined ? sent : Promise.all([sent, then(connection)]).then(([reply]) => reply);
+      // The script may be sent on to another node, which a command that is under way beside it would not follow.
+      const following = then !== undefined && connection.server === '' ? sent.then(() => then(connection)) : then?.(connection);
+      const [reply] = await Promise.all([sent, following]);
+      return reply;
     };
     try {
       return await send('EVALSHA', sha);

@@ -107,6 +107,24 @@ describe('redis: replicas', () => {
     await replica.remove();
     await master.remove();
   }).timeout(60_000);
+
+  it('wait=1 on a cluster: the replicas of the node that has the commit are asked, where its slot has moved as well', async () => {
+    const cluster = await startRedisCluster({ replicas: 1 });
+    const url = `redis+cluster://127.0.0.1:${cluster.ports[0]}?job=j&wait=1&commandTimeoutMs=1000`;
+    const store = await openHere(url);
+    expect(await store.commit({ puts: [{ key: 'a', value: 1 }] })).to.include({ ok: true });
+    const key = 'loopstate:{j}:records';
+    const from = await cluster.holderOf(key);
+    const to = cluster.servers.slice(0, 3).findIndex((server) => server !== from);
+    // From here on the node that the slot moves to has no replica, and the one that it leaves has one.
+    await cluster.servers[3 + to]?.remove();
+    await moveSlot(key, from.port, Number(cluster.ports[to]));
+    const other = await openHere(`redis://127.0.0.1:${cluster.ports[to]}?job=j`);
+    // The new node knows the script then.
+    expect(await other.commit({ puts: [{ key: 'b', value: 1 }] })).to.include({ ok: true });
+    expect(await codeOf(store.commit({ puts: [{ key: 'c', value: 1 }] }))).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+    await cluster.remove();
+  }).timeout(60_000);
 });
 
 describe('redis: bounds', () => {
@@ -191,4 +209,14 @@ async function commitsAndReads(store: StateBackend): Promise<void> {
   expect(refused.ok).to.equal(false);
   expect((await store.read(['a']))[0]).to.include({ value: 1, revision });
   expect(await changesOf(store)).to.have.lengthOf(1);
+}
+
+async function moveSlot(key: string, from: number, to: number): Promise<void> {
+  const slot = Number(await askRedis(from, 'CLUSTER', 'KEYSLOT', key));
+  const [fromId, toId] = await Promise.all([from, to].map(async (port) => String(await askRedis(port, 'CLUSTER', 'MYID'))));
+  await askRedis(to, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING', `${fromId}`);
+  await askRedis(from, 'CLUSTER', 'SETSLOT', slot, 'MIGRATING', `${toId}`);
+  const keys = (await askRedis(from, 'CLUSTER', 'GETKEYSINSLOT', slot, 10)) as string[];
+  await askRedis(from, 'MIGRATE', '127.0.0.1', to, '', 0, 5_000, 'KEYS', ...keys);
+  for (const port of [to, from]) await askRedis(port, 'CLUSTER', 'SETSLOT', slot, 'NODE', `${toId}`);
 }
