@@ -160,8 +160,8 @@ export const fileDefects: readonly Defect[] = [
     name: 'shows what it recovered before that is durable',
     breaks: 'commit/acked-survives',
     file: 'packages/file/src/opening.ts',
-    find: '    await store.startAnew();\n    if (needsSecondCopy)',
-    replace: '    if (needsSecondCopy)',
+    find: '      await store.startAnew();\n      if (needsSecondCopy)',
+    replace: '      if (needsSecondCopy)',
     caughtBy: tests('acked-survives: what a start after a kill'),
   },
   {

@@ -78,6 +78,8 @@ export class JournalFile {
       await disk.syncDirectory(names.directory);
       return new JournalFile(await disk.openFile(path), header.generation, { endBytes: first.length, sizeBytes: bytes.length, spaceBytes });
     } catch (error) {
+      // No commit is in it, whether it exists or not; and each try would leave one more.
+      for (const made of [temporary, path]) await unlinkIfPresent(disk, made).catch(() => undefined);
       throw new JournalInDoubtError('The new journal may exist or not.', { cause: error });
     }
   }

@@ -76,6 +76,7 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     { known, generation: stateGeneration, previousGeneration },
   );
   const findings = await putAside(names, recovered, snapshots);
+  const log = logOf(recovered);
   const journal = resume === undefined ? undefined : await JournalFile.resume(disk, names, { ...resume, spaceBytes: journalSpaceBytes });
   const store = new FileStore({
     ...recovered,
@@ -84,7 +85,7 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     lineage: needsSecondCopy ? recovered.generation + 1 : recovered.lineage,
     disk,
     names,
-    log: logOf(recovered),
+    log,
     snapshots,
     temporary,
     now,
@@ -93,15 +94,24 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     findings,
     ...(journal === undefined ? {} : { journal }),
   });
-  if (journal === undefined) {
-    // Durable before anyone acts on it: what was recovered may have been read from memory, not from the disk.
-    await store.startAnew();
-    if (needsSecondCopy) await store.startAnew();
-    await removeAsides(names, recovered, disk);
+  try {
+    if (journal === undefined) {
+      // Durable before anyone acts on it: what was recovered may have been read from memory, not from the disk.
+      await store.startAnew();
+      if (needsSecondCopy) await store.startAnew();
+      await removeAsides(names, recovered, disk);
+    }
+    return openStoreOf(store, await disk.survivesPowerLoss(names.directory), held);
+  } catch (error) {
+    await store.abandon();
+    throw error;
   }
+}
+
+function openStoreOf(store: FileStore, survivesPowerLoss: boolean, held: HeldLock): OpenStore {
   return {
     store,
-    survivesPowerLoss: await disk.survivesPowerLoss(names.directory),
+    survivesPowerLoss,
     async close() {
       try {
         await store.close();

@@ -11,7 +11,7 @@ import { hasCode, isSameState, unlinkIfPresent, writeAll } from './disk.js';
 import { writeNewFile } from './journal-file.js';
 import type { LogCut } from './log-cut.js';
 import type { StoreNames } from './names.js';
-import { parseSnapshot, type SnapshotHeader, SnapshotText } from './snapshot.js';
+import { parseSnapshot, parseSnapshotHeader, type SnapshotHeader, SnapshotText } from './snapshot.js';
 
 /** Where records can't be taken as they are, so many make a line: no turn of the event loop should get long. */
 const TAKE_ENTRIES = 250;
@@ -64,6 +64,13 @@ export class SnapshotFile {
     this.#known = stamp;
     this.#generation = header.generation;
     return true;
+  }
+
+  /** True if what stands in the state file's place may be the snapshot of a generation. Errors: any system error. */
+  async isOfGeneration(generation: number): Promise<boolean> {
+    const { disk, names } = this.#options;
+    if ((await disk.stamp(names.state)) === undefined) return false;
+    return parseSnapshotHeader(await disk.readFile(names.state)).header?.generation === generation;
   }
 
   /** Writes a snapshot of what `cut` holds and puts it in the place of the state file. Says what had become of that. */
@@ -146,13 +153,16 @@ export class SnapshotFile {
     const outgoing = temporary();
     const fate = await this.#judge();
     const isOurs = fate === 'ours';
-    if (isOurs) await this.#duplicate(names.state, outgoing);
-    await disk.rename(temporaryPath, names.state);
-    onRenamed();
-    if (isOurs) {
-      await disk.rename(outgoing, names.previous);
-      await unlinkIfPresent(disk, outgoing); // A rename between two names of one file does nothing.
+    try {
+      if (isOurs) await this.#duplicate(names.state, outgoing);
+      await disk.rename(temporaryPath, names.state);
+      onRenamed();
+      if (isOurs) await disk.rename(outgoing, names.previous);
+    } catch (error) {
+      if (isOurs) await unlinkIfPresent(disk, outgoing).catch(() => undefined); // The error that led here says more.
+      throw error;
     }
+    if (isOurs) await unlinkIfPresent(disk, outgoing); // A rename between two names of one file does nothing.
     return fate;
   }
 

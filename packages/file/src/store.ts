@@ -175,6 +175,21 @@ export class FileStore {
     await this.#journal?.close().catch(() => undefined);
   }
 
+  /** Leaves a store that could not be opened after all, and what it made, which holds no commit. Never rejects. */
+  async abandon(): Promise<void> {
+    this.#log.close();
+    const journal = this.#journal;
+    try {
+      await journal?.close();
+      if (journal === undefined || journal === this.#parts.journal) return;
+      // With the journal of its generation missing, a snapshot would say that something is lost.
+      if (await this.#parts.snapshots.isOfGeneration(journal.generation)) return;
+      await this.#parts.disk.unlink(this.names.journal(journal.generation));
+    } catch {
+      // What is left costs its space until the next start that succeeds.
+    }
+  }
+
   async #flushAll(): Promise<void> {
     do {
       // Everyone who was answered gets to speak before the next group is closed.
@@ -225,7 +240,7 @@ export class FileStore {
       else if (this.#compacting === undefined && this.#journalBytes() > this.#compactAtBytes) await this.#compact();
       return true;
     } catch (error) {
-      const trouble = unavailable(systemError(error), `${this.names.state} cannot be written`);
+      const trouble = unavailable(error, `${this.names.state} cannot be written`);
       for (const { reject } of group) reject(trouble);
       return false;
     }
@@ -366,10 +381,7 @@ export class FileStore {
     this.#compactAtBytes = this.#journalBytes() + this.#nextCompactionBytes();
     if (this.#isCompactionFailing) return;
     this.#isCompactionFailing = true;
-    const { message } = unavailable(
-      systemError(error),
-      `${this.names.state} could not be renewed; nothing is lost, and it is tried again later`,
-    );
+    const { message } = unavailable(error, `${this.names.state} could not be renewed; nothing is lost, and it is tried again later`);
     this.#report({ code: 'compaction-failed', severity: 'warning', where: this.names.state, message });
   }
 
@@ -377,8 +389,4 @@ export class FileStore {
     this.#findings.push(finding);
     for (const listener of this.#listeners) listener(finding);
   }
-}
-
-function systemError(error: unknown): unknown {
-  return error instanceof JournalInDoubtError ? error.cause : error;
 }

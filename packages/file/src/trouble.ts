@@ -1,5 +1,6 @@
 /** What a system error means to the caller, in one sentence that says what to do. */
 import { isLoopStateError, LoopStateError, OutcomeUnknownError, UnavailableError } from '@loopstate/core';
+import { JournalInDoubtError } from './journal-file.js';
 
 const REMEDIES: Readonly<Record<string, string>> = {
   ENOSPC: 'No space is left on the device that holds it: free some, and the loop can go on.',
@@ -18,7 +19,9 @@ const REMEDIES: Readonly<Record<string, string>> = {
 
 /** The call had no effect: an error with code `LOOPSTATE_UNAVAILABLE`, unless `error` is one of ours already. */
 export function unavailable(error: unknown, what: string): LoopStateError {
-  return isLoopStateError(error) ? error : new UnavailableError(explain(error, what), { cause: error });
+  if (isLoopStateError(error)) return error;
+  const cause = error instanceof JournalInDoubtError ? error.cause : error;
+  return new UnavailableError(explain(cause, what), { cause });
 }
 
 /** The call may have had its effect, or may have it yet: an error with code `LOOPSTATE_OUTCOME_UNKNOWN`. */

@@ -152,6 +152,45 @@ describe('file: errors of the disk', () => {
     expect((await reopened.read(['a', 'b', 'c', 'd', 'e'])).map((record) => record?.value)).to.deep.equal([1, 1, 1, 1, undefined]);
   });
 
+  it('always-starts: an opening that fails leaves nothing open, and no file that it made', async () => {
+    const first = new ModelledDisk();
+    const backend = await open(first);
+    for (const key of ['a', 'b']) await backend.commit({ puts: [{ key, value: 1 }] });
+    const left = first.files();
+    let cases = 0;
+    for (let at = 0; ; at++) {
+      const disk = ModelledDisk.holding(left);
+      let openFiles = 0;
+      let failed = '';
+      disk.fault = ({ name, path, index }) => {
+        if (index === at) {
+          failed = name;
+          return systemError('ENOSPC', path);
+        }
+        if (name === 'createFile' || name === 'openFile') openFiles++;
+        if (name === 'close') openFiles--;
+        return undefined;
+      };
+      const opening = await open(disk).then(
+        () => 'opened',
+        (error: Error) => error.message,
+      );
+      if (failed === '') break;
+      if (opening === 'opened' || failed === 'close') continue;
+      expect(opening, failed).to.match(/No space is left/);
+      expect(openFiles, `left open after ${failed}, call ${at}`).to.equal(0);
+      // Once the new state file is in its place, its journal belongs to it.
+      const after = disk.files();
+      const isReplaced = after.get('state.json') !== left.get('state.json');
+      if (!isReplaced) expect([...after.keys()], `left after ${failed}, call ${at}`).to.deep.equal([...left.keys()]);
+      disk.fault = undefined;
+      const { recovery } = await open(disk);
+      expect(recovery.filter(({ severity }) => severity === 'loss')).to.deep.equal([]);
+      cases++;
+    }
+    expect(cases).to.be.greaterThan(20);
+  });
+
   it('a compaction that fails is reported once, and commits go on', async () => {
     const disk = new ModelledDisk();
     const found: string[] = [];
