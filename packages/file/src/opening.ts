@@ -11,6 +11,7 @@ import { type ImportOldFormat, type Recovered, recoverStore } from './recovery.j
 import { SnapshotFile } from './snapshot-file.js';
 import { FileStore } from './store.js';
 import { assertUsable, readStoreFiles } from './store-files.js';
+import { assertNothingMissing } from './unreadable-files.js';
 
 /** What opening needs of the world. */
 export interface Surroundings {
@@ -49,19 +50,19 @@ export async function openStore(names: StoreNames, surroundings: Surroundings): 
   }
 }
 
-/** What the files amount to, changing none of them. Errors: as `recoverStore`, and any system error. */
+/** What the files amount to, changing none of them. Errors: as `recoverStore` and `assertNothingMissing`, and any system error. */
 export async function recover(
   names: StoreNames,
   surroundings: Surroundings,
 ): Promise<{ recovered: Recovered; stamp: FileStamp | undefined }> {
-  const { files, stamp } = await readStoreFiles(surroundings.disk, names);
+  const { files, stamp, unreadable } = await readStoreFiles(surroundings.disk, names);
   const recovered = recoverStore(files, {
     pathOf: (role) => pathOf(names, role),
     importOldFormat: surroundings.importOldFormat,
     newStore: randomUUID(),
     at: surroundings.now(),
   });
-  return { recovered, stamp };
+  return { recovered: assertNothingMissing(recovered, unreadable, (role) => pathOf(names, role)), stamp };
 }
 
 async function openLocked(names: StoreNames, surroundings: Surroundings, held: HeldLock): Promise<OpenStore> {

@@ -2,9 +2,10 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import { LoopStateError } from '@loopstate/core';
 import { type Disk, type FileStamp, hasCode } from './disk.js';
-import type { StoreFiles } from './found-store.js';
+import type { FileRole, StoreFiles } from './found-store.js';
 import type { StoreNames } from './names.js';
 import { unavailable } from './trouble.js';
+import type { UnreadableFiles } from './unreadable-files.js';
 
 const LINKS_MAX = 40;
 
@@ -53,23 +54,35 @@ export async function assertUsable(disk: Disk, names: StoreNames): Promise<void>
 export interface ReadStore {
   readonly files: StoreFiles;
   readonly stamp: FileStamp | undefined;
+  /** Those that the disk could not read stand among the files as empty ones. */
+  readonly unreadable: UnreadableFiles;
 }
 
-/** Reads all files of a store. Errors: any system error but one for a file that is not there. */
+/** Reads all files of a store. Errors: any system error but one for a file that is not there, or for a sector that cannot be read. */
 export async function readStoreFiles(disk: Disk, names: StoreNames): Promise<ReadStore> {
   const generations = names.journalsAmong(await listIfPresent(disk, names.directory));
   const stamp = await disk.stamp(names.state);
   const stampOfPrevious = await disk.stamp(names.previous);
-  const state = await readIfPresent(disk, names.state);
-  const previous = await readIfPresent(disk, names.previous);
+  const unreadable = new Map<FileRole, unknown>();
+  const read = async (role: FileRole, path: string): Promise<Buffer | undefined> => {
+    try {
+      return await readIfPresent(disk, path);
+    } catch (error) {
+      if (!hasCode(error, 'EIO')) throw error;
+      unreadable.set(role, error);
+      return Buffer.alloc(0);
+    }
+  };
+  const state = await read('state', names.state);
+  const previous = await read('previous', names.previous);
   const journals = new Map<number, Buffer>();
   for (const generation of generations) {
-    const bytes = await readIfPresent(disk, names.journal(generation));
+    const bytes = await read(generation, names.journal(generation));
     if (bytes !== undefined) journals.set(generation, bytes);
   }
   const isPreviousState = stamp !== undefined && stamp.inode !== 0n && stamp.inode === stampOfPrevious?.inode;
   const files = { ...(state === undefined ? {} : { state }), ...(previous === undefined ? {} : { previous }), journals, isPreviousState };
-  return { files, stamp };
+  return { files, stamp, unreadable };
 }
 
 async function listIfPresent(disk: Disk, directory: string): Promise<string[]> {

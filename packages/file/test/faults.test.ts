@@ -2,6 +2,7 @@
  * Proves that trouble of the disk is never taken for success: each disk call of a run, opening, compaction and closing included,
  * fails with each error that disks have, or takes too little of a write. Single cases show what the caller and the files get to see.
  */
+import { basename } from 'node:path';
 import { prove } from '@loopstate/conformance';
 import { isLoopStateError } from '@loopstate/core';
 import { expect } from 'chai';
@@ -189,6 +190,52 @@ describe('file: errors of the disk', () => {
       cases++;
     }
     expect(cases).to.be.greaterThan(20);
+  });
+
+  it('always-starts: a file that the disk cannot read keeps no loop from starting while the others hold all, and is kept', async () => {
+    const first = new ModelledDisk();
+    for (let session = 0; session < 3; session++) {
+      const backend = await open(first);
+      await backend.commit({ puts: [{ key: 'a', value: session }] });
+      if (session < 2) await backend.close();
+    }
+    const whole = first.files();
+    expect(whole.size).to.equal(4);
+    const findingsOf = async (unreadable: readonly string[], files = whole): Promise<readonly string[]> => {
+      const disk = ModelledDisk.holding(files);
+      const isBad = (path: string) => unreadable.some((name) => path.endsWith(`/${name}`));
+      disk.fault = ({ name, path }) => (name === 'readFile' && isBad(path) ? systemError('EIO', path) : undefined);
+      const backend = await open(disk);
+      expect((await backend.read(['a']))[0]?.value).to.equal(2);
+      await backend.close();
+      // What was put aside can be read again, with all that it held.
+      const { recovery } = backend;
+      for (const { where, keptAs } of recovery) {
+        if (keptAs !== undefined) expect(disk.files().get(basename(keptAs))).to.equal(files.get(basename(where)));
+      }
+      disk.fault = undefined;
+      expect((await (await open(disk)).read(['a']))[0]?.value).to.equal(2);
+      return recovery
+        .filter(({ message }) => message.includes('The disk could not read it'))
+        .map(({ code, keptAs }) => `${code} ${!!keptAs}`);
+    };
+    const journals = [...whole.keys()].filter((name) => name.endsWith('.journal'));
+    expect(await findingsOf(['state.json'])).to.deep.equal(['snapshot-damaged true']);
+    expect(await findingsOf(['state.json.previous'])).to.deep.equal(['previous-damaged true']);
+    expect(await findingsOf([journals[0]!])).to.deep.equal(['journal-damaged false']);
+    const without = (...names: readonly string[]) => new Map([...whole].filter(([name]) => !names.includes(name)));
+    const needed: [string[], Map<string, Buffer>][] = [
+      [[journals[1]!], whole],
+      [['state.json', 'state.json.previous'], whole],
+      [['state.json', journals[0]!], whole],
+      [['state.json'], without('state.json.previous', ...journals)],
+      [['state.json.previous'], without('state.json', ...journals)],
+      [['state.json'], without('state.json.previous')],
+    ];
+    for (const [unreadable, files] of needed) {
+      const refused = await rejection(findingsOf(unreadable, files));
+      expect(isLoopStateError(refused, 'LOOPSTATE_UNAVAILABLE') && refused.message, unreadable.join()).to.match(/look at the system log/);
+    }
   });
 
   it('a compaction that fails is reported once, and commits go on', async () => {
