@@ -6,6 +6,8 @@
  * - It always ends with space, so one that was cut can be told from one that was not.
  * - What precedes `#syncedBytes` is durable; what follows up to `#endBytes` is with the operating system, and kept in memory
  *   until a synced write has covered it.
+ * - The first write to a journal that was gone on in is synced: until then a power cut leaves one that was closed, whose next revision
+ *   would be given out again.
  * - After a write failed nothing is ever written to it again.
  */
 import type { Disk, DiskFile, FileStamp } from './disk.js';
@@ -38,6 +40,7 @@ export class JournalFile {
   readonly #spaceBytes: number;
   #unsynced: Buffer[] = [];
   #hasFailed = false;
+  #isFirstDue = false;
 
   private constructor(file: DiskFile, generation: number, place: JournalPlace) {
     this.#file = file;
@@ -86,7 +89,9 @@ export class JournalFile {
 
   /** Goes on in the journal of a store that was closed. */
   static async resume(disk: Disk, names: StoreNames, place: JournalPlace & { generation: number }): Promise<JournalFile> {
-    return new JournalFile(await disk.openFile(names.journal(place.generation)), place.generation, place);
+    const journal = new JournalFile(await disk.openFile(names.journal(place.generation)), place.generation, place);
+    journal.#isFirstDue = true;
+    return journal;
   }
 
   /** How many bytes of lines it holds. */
@@ -100,7 +105,7 @@ export class JournalFile {
 
   /** Appends lines in one write. With `synced`, they and all before them are durable once it resolves. */
   async append(lines: Buffer, options: { synced: boolean }): Promise<void> {
-    const isSynced = options.synced || this.#endBytes - this.#syncedBytes > UNSYNCED_BYTES_MAX;
+    const isSynced = options.synced || this.#isFirstDue || this.#endBytes - this.#syncedBytes > UNSYNCED_BYTES_MAX;
     const start = isSynced ? this.#syncedBytes : this.#endBytes;
     const pieces = isSynced ? [...this.#unsynced, lines] : [lines];
     const endBytes = this.#endBytes + lines.length;
@@ -114,6 +119,7 @@ export class JournalFile {
       this.#hasFailed = true;
       throw error;
     }
+    this.#isFirstDue = false;
     this.#endBytes = endBytes;
     this.#sizeBytes = sizeBytes;
     if (isSynced) {

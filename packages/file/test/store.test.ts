@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { isLoopStateError, type Json } from '@loopstate/core';
 import { expect } from 'chai';
 import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
+import { crashStates } from './crash-states.js';
 import { withDirectory } from './directory.js';
 import { ModelledDisk, noLock } from './modelled-disk.js';
 import { announceRandom } from './seed.js';
@@ -113,6 +114,20 @@ describe('file: an open store', () => {
     const third = await openFileBackend(killed.statePath, { disk: killed, lock: noLock });
     const result = await third.commit({ puts: [{ key: 'a', value: 3 }] });
     expect(result.ok && result.revision).to.be.greaterThan(1_000_000_000);
+  });
+
+  it('commit/one-revision: a power cut takes no revision back that was given to a first commit that was only written', async () => {
+    const disk = new ModelledDisk();
+    const first = await openFileBackend(disk.statePath, { disk, lock: noLock });
+    await first.commit({ puts: [{ key: 'a', value: 1 }] });
+    await first.close();
+    const second = await openFileBackend(disk.statePath, { disk, lock: noLock });
+    const given = await second.commit({ puts: [{ key: 'a', value: 2 }], durability: 'written' });
+    const [least] = crashStates(disk.crashPoint(), 'lines');
+    const cut = ModelledDisk.holding(least!.files);
+    const third = await openFileBackend(cut.statePath, { disk: cut, lock: noLock });
+    const next = await third.commit({ puts: [{ key: 'a', value: 3 }] });
+    expect(next.ok && given.ok && next.revision > given.revision).to.equal(true);
   });
 
   it('commit/all-or-nothing: compaction beside commits keeps exactly what was committed', async function () {
