@@ -224,7 +224,7 @@ export const fileDefects: readonly Defect[] = [
     name: 'writes a snapshot each time that the journal has so many bytes, however large the store is',
     breaks: 'flat-cost',
     file: 'packages/file/src/store.ts',
-    find: 'return Math.max(this.#parts.compactAtBytes, this.#parts.snapshots.bytes);',
+    find: 'return Math.max(this.#parts.compactAtBytes, Math.min(this.#parts.snapshots.bytes, this.#roomBytes() / 2));',
     replace: 'return this.#parts.compactAtBytes;',
     caughtBy: tests('flat-cost'),
   },

@@ -19,6 +19,7 @@ import { logOf, recover, type Surroundings } from './opening.js';
 import type { LogEntry } from './record-log.js';
 import { toRecord } from './record-log.js';
 import { resolveStatePath } from './store-files.js';
+import { READABLE_BYTES_MAX } from './store-size.js';
 import { unavailable } from './trouble.js';
 
 /** Options of {@link diagnoseFile}. */
@@ -95,6 +96,7 @@ async function read(names: StoreNames, place: PlaceFacts, { disk, isHeld }: { di
     now: Date.now,
     compactAtBytes: 0,
     journalSpaceBytes: 0,
+    readableBytesMax: READABLE_BYTES_MAX,
   };
   if (place.kind !== 'absent' && !place.isReadable) return { content: { kind: 'unknown' }, entries: [] };
   const siblings = place.names.filter((name) => join(names.directory, name) === names.previous);

@@ -23,6 +23,7 @@ import { type RecordLog, toRecord } from './record-log.js';
 import type { ImportOldFormat } from './recovery.js';
 import { shareStore } from './registry.js';
 import { resolveStatePath } from './store-files.js';
+import { READABLE_BYTES_MAX } from './store-size.js';
 import { closed, unavailable } from './trouble.js';
 
 const CHANGES_AT_ONCE = 500;
@@ -54,6 +55,8 @@ export interface FileBackendOptions {
   readonly compactAtBytes?: number;
   /** For tests: the space that a journal is given at first. Default: 64 KiB. */
   readonly journalSpaceBytes?: number;
+  /** For tests: the size up to which a file can be read again. Default: that of Node, 2 GiB. */
+  readonly readableBytesMax?: number;
   /** For tests: the time of commits and reports, in ms since the epoch. */
   readonly now?: () => number;
 }
@@ -87,6 +90,7 @@ export async function openFileBackend(path: string, options: FileBackendOptions 
     now: options.now ?? Date.now,
     compactAtBytes: options.compactAtBytes ?? COMPACT_AT_BYTES,
     journalSpaceBytes: options.journalSpaceBytes ?? JOURNAL_SPACE_BYTES,
+    readableBytesMax: options.readableBytesMax ?? READABLE_BYTES_MAX,
   };
   const letPoolSleep = keepThreadPoolAwake();
   try {

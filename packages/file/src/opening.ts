@@ -24,6 +24,8 @@ export interface Surroundings {
   readonly compactAtBytes: number;
   /** The space that a journal is given at first. */
   readonly journalSpaceBytes: number;
+  /** The size up to which a file can be read again. */
+  readonly readableBytesMax: number;
 }
 
 /** A store that is open, with its lock. */
@@ -66,14 +68,14 @@ export async function recover(
 }
 
 async function openLocked(names: StoreNames, surroundings: Surroundings, held: HeldLock): Promise<OpenStore> {
-  const { disk, now, compactAtBytes, journalSpaceBytes } = surroundings;
+  const { disk, now, compactAtBytes, journalSpaceBytes, readableBytesMax } = surroundings;
   for (const path of names.temporariesAmong(await disk.list(names.directory))) await unlinkIfPresent(disk, path);
   const { recovered, stamp } = await recover(names, surroundings);
   const temporary = () => names.temporary(randomBytes(8).toString('hex'));
   const { stateGeneration, previousGeneration, needsSecondCopy, resume } = recovered;
   const known = stateGeneration > 0 ? stamp : undefined;
   const snapshots = new SnapshotFile(
-    { disk, names, store: recovered.store, temporary, now },
+    { disk, names, store: recovered.store, temporary, now, readableBytesMax },
     { known, generation: stateGeneration, previousGeneration },
   );
   const findings = await putAside(names, recovered, snapshots);
@@ -92,6 +94,7 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     now,
     compactAtBytes,
     journalSpaceBytes,
+    readableBytesMax,
     findings,
     ...(journal === undefined ? {} : { journal }),
   });

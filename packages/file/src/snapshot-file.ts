@@ -30,6 +30,8 @@ export interface SnapshotFileOptions {
   readonly temporary: () => string;
   /** Ms since the epoch. */
   readonly now: () => number;
+  /** No larger file is put in the place of one that can be read. */
+  readonly readableBytesMax: number;
 }
 
 /** See the invariants above. */
@@ -131,7 +133,8 @@ export class SnapshotFile {
   ): Promise<FileStamp> {
     const { generation, closed, like } = about;
     const { records, revision, lastDeletion: forgotten } = cut;
-    const text = new SnapshotText({ store: this.#options.store, generation, revision, forgotten, closed, records });
+    const { store, readableBytesMax } = this.#options;
+    const text = new SnapshotText({ store, generation, revision, forgotten, closed, records });
     return await writeNewFile(this.#options.disk, path, async (file) => {
       if (like !== undefined) await file.adopt(like);
       const sink = new Sink(file);
@@ -140,6 +143,7 @@ export class SnapshotFile {
       for (let line = await nextLine(cut, text); line !== undefined; line = await nextLine(cut, text)) {
         await sink.write(line.bytes);
         taken += line.records;
+        if (sink.sizeBytes > readableBytesMax) throw new Error('it would be larger than what can be read again');
       }
       // It is about to replace one that is whole.
       if (taken !== records) throw new Error(`${taken} of ${records} records were taken: report this, please.`);
@@ -197,6 +201,10 @@ class Sink {
 
   constructor(file: DiskFile) {
     this.#file = file;
+  }
+
+  get sizeBytes(): number {
+    return this.#position;
   }
 
   async write(bytes: Buffer): Promise<void> {

@@ -22,6 +22,7 @@ import {
   type RecoveryFinding,
   UnavailableError,
 } from '@loopstate/core';
+import { takeGroup, type Waiting } from './commit-group.js';
 import type { Disk } from './disk.js';
 import { type FindingCode, HOW_TO_RESET } from './findings.js';
 import { encodeCommit } from './journal.js';
@@ -29,10 +30,8 @@ import { JournalFile, JournalInDoubtError } from './journal-file.js';
 import type { StoreNames } from './names.js';
 import { type LogEntry, type RecordLog, toRecord } from './record-log.js';
 import type { SnapshotFile } from './snapshot-file.js';
+import { roomBytes, storeIsFull } from './store-size.js';
 import { outcomeUnknown, unavailable } from './trouble.js';
-
-const GROUP_COMMITS_MAX = 4_096;
-const GROUP_BYTES_MAX = 8 * 1_024 * 1_024;
 
 /** What a store is opened with. */
 export interface StoreParts {
@@ -47,6 +46,8 @@ export interface StoreParts {
   readonly compactAtBytes: number;
   /** The space that a journal is given at first. */
   readonly journalSpaceBytes: number;
+  /** The size up to which a file can be read again. */
+  readonly readableBytesMax: number;
   readonly revision: number;
   readonly applied: number;
   /** The largest generation in use. */
@@ -58,12 +59,6 @@ export interface StoreParts {
   readonly stateGeneration: number;
   /** The journal of a store that was closed, to go on in. */
   readonly journal?: JournalFile;
-}
-
-interface Waiting {
-  readonly commit: CheckedCommit;
-  readonly resolve: (result: CommitResult) => void;
-  readonly reject: (error: unknown) => void;
 }
 
 /** A commit of a group, judged. */
@@ -194,7 +189,7 @@ export class FileStore {
     do {
       // Everyone who was answered gets to speak before the next group is closed.
       await new Promise<void>((resolve) => process.nextTick(resolve));
-      const group = this.#takeGroup();
+      const group = takeGroup(this.#queue);
       try {
         this.#assertRunning();
         if (await this.#makeReady(group)) await this.#flush(group);
@@ -221,18 +216,6 @@ export class FileStore {
     for (const { reject } of group) reject(trouble);
   }
 
-  #takeGroup(): Waiting[] {
-    let bytes = 0;
-    let count = 0;
-    for (const { commit } of this.#queue) {
-      for (const { key, text } of commit.puts) bytes += key.length + text.length;
-      for (const key of commit.deletes) bytes += key.length;
-      if (count > 0 && (bytes > GROUP_BYTES_MAX || count === GROUP_COMMITS_MAX)) break;
-      count++;
-    }
-    return this.#queue.splice(0, count);
-  }
-
   /** Sees to a journal that can be written to; without one the group is told so. */
   async #makeReady(group: readonly Waiting[]): Promise<boolean> {
     try {
@@ -247,7 +230,8 @@ export class FileStore {
   }
 
   async #flush(group: readonly Waiting[]): Promise<void> {
-    const { judged, entries, lines, isSynced } = this.#judge(group);
+    const isFull = this.#journalBytes() > this.#roomBytes();
+    const { judged, entries, lines, isSynced } = this.#judge(isFull ? this.#refuseToGrow(group) : group);
     try {
       if (lines.length > 0 && this.#journal !== undefined) {
         this.#isChanged = true;
@@ -296,6 +280,14 @@ export class FileStore {
     return [standing?.text === undefined ? { key } : { key, record: toRecord(standing) }];
   }
 
+  /** What only deletes may still be committed. */
+  #refuseToGrow(group: readonly Waiting[]): Waiting[] {
+    const full = storeIsFull(this.names.state, this.#compacting !== undefined);
+    const growing = group.filter(({ commit }) => commit.puts.length > 0);
+    for (const { reject } of growing) reject(full);
+    return group.filter(({ commit }) => commit.puts.length === 0);
+  }
+
   #refuse(judged: readonly Judged[], error: unknown): void {
     const what = `${this.names.journal(this.#journal?.generation ?? 0)} could not be written`;
     for (const { waiting, result } of judged) {
@@ -313,7 +305,11 @@ export class FileStore {
   }
 
   #nextCompactionBytes(): number {
-    return Math.max(this.#parts.compactAtBytes, this.#parts.snapshots.bytes);
+    return Math.max(this.#parts.compactAtBytes, Math.min(this.#parts.snapshots.bytes, this.#roomBytes() / 2));
+  }
+
+  #roomBytes(): number {
+    return roomBytes(this.#parts.snapshots.bytes, this.#parts.readableBytesMax);
   }
 
   /** Switches to a new journal, and writes the snapshot beside the commits that follow. Failure costs nothing but the attempt. */

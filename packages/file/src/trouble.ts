@@ -14,6 +14,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EINTR: 'The call was interrupted: try again.',
   ENOTDIR: 'A part of its path is a file, not a directory: name another place.',
   ENAMETOOLONG: 'Its name is too long, with what is added to it: name a shorter one.',
+  ERR_FS_FILE_TOO_LARGE: 'A file of it has more than 2 GiB, which cannot be read: begin anew with several states, or with a sqlite: one.',
   ELOOP: 'Its symlinks lead in a circle: name the file itself.',
 };
 

@@ -116,6 +116,36 @@ describe('file: an open store', () => {
     expect(result.ok && result.revision).to.be.greaterThan(1_000_000_000);
   });
 
+  it('always-starts: a store grows no larger than it can be read again, and shrinks by deletions', async () => {
+    const disk = new ModelledDisk();
+    const options = { disk, lock: noLock, compactAtBytes: 300, journalSpaceBytes: 200, readableBytesMax: 30_000 };
+    const backend = await openFileBackend(disk.statePath, options);
+    const put = (key: string) => backend.commit({ puts: [{ key, value: 'x'.repeat(500) }] });
+    const acknowledged: string[] = [];
+    const fill = async (): Promise<unknown> => {
+      for (let round = 0; round < 300; round++) {
+        const key = `k${round}`;
+        const answer = await put(key).catch((error: unknown) => error);
+        if (!(answer instanceof Error)) acknowledged.push(key);
+        // A compaction may make room; that it goes on beside needs a turn.
+        else if (isLoopStateError(answer, 'LOOPSTATE_UNAVAILABLE') && answer.retryable)
+          await new Promise((resolve) => setImmediate(resolve));
+        else return answer;
+      }
+      return undefined;
+    };
+    expect(isLoopStateError(await fill(), 'LOOPSTATE_UNAVAILABLE')).to.equal(true);
+    expect(acknowledged.length).to.be.within(35, 60);
+    for (const [name, bytes] of disk.files()) expect(bytes.length, name).to.be.below(30_000);
+    await backend.commit({ deletes: acknowledged.splice(0, 30) });
+    for (let tries = 0; tries < 50 && (await put('more').catch(() => undefined)) === undefined; tries++) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await backend.close();
+    const reopened = await openFileBackend(disk.statePath, options);
+    expect([...(await contents(reopened)).keys()].sort()).to.deep.equal([...acknowledged, 'more'].sort());
+  });
+
   it('commit/one-revision: a power cut takes no revision back that was given to a first commit that was only written', async () => {
     const disk = new ModelledDisk();
     const first = await openFileBackend(disk.statePath, { disk, lock: noLock });
