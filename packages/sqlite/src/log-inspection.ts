@@ -7,7 +7,11 @@ import { hasCode } from './trouble.js';
 
 const HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
+const PAGE_BYTES_MAX = 65_536;
 const MAGIC = 0x377f0682;
+
+/** Between two pieces others get their turn. */
+const PIECE_BYTES = 4 * 1_024 * 1_024;
 
 /**
  * What a log is:
@@ -19,12 +23,7 @@ export type LogKind = 'absent' | 'whole' | 'torn' | 'damaged';
 
 /** Reads and judges the log at `path`. Its bytes are under none of the locks of SQLite. Errors: any system error. */
 export async function inspectLog(path: string): Promise<LogKind> {
-  try {
-    return judgeLog(await fs.readFile(path));
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return 'absent';
-    throw error;
-  }
+  return (await withLog(path, judgeLog)) ?? 'absent';
 }
 
 /**
@@ -32,55 +31,110 @@ export async function inspectLog(path: string): Promise<LogKind> {
  * shrink. Tells it by one frame, since all before that one are of the same log. Errors: any system error.
  */
 export async function isLogAtLeast(path: string, bytes: number): Promise<boolean> {
-  let file: FileHandle;
-  try {
-    file = await fs.open(path, 'r');
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return false;
-    throw error;
-  }
-  try {
-    const header = Buffer.alloc(HEADER_BYTES);
-    await file.read(header, 0, HEADER_BYTES, 0);
-    const log = readHeader(header);
+  const isAtLeast = async (read: ReadLog): Promise<boolean> => {
+    const log = readHeader(await read(0, HEADER_BYTES));
     if (log === undefined) return false;
-    const frame = Buffer.alloc(FRAME_HEADER_BYTES);
-    const place = Math.ceil(Math.max(1, bytes - HEADER_BYTES) / (log.pageBytes + FRAME_HEADER_BYTES)) - 1;
-    await file.read(frame, 0, FRAME_HEADER_BYTES, offsetOf(log, place));
-    return isHeaderOf(log, frame);
-  } finally {
-    await file.close();
-  }
+    const place = Math.ceil(Math.max(1, bytes - HEADER_BYTES) / log.frameBytes) - 1;
+    const from = HEADER_BYTES + place * log.frameBytes;
+    return isOfLog(log, await read(from, from + FRAME_HEADER_BYTES));
+  };
+  return (await withLog(path, isAtLeast)) ?? false;
 }
 
-/** What the bytes of a log are. */
-export function judgeLog(bytes: Buffer): Exclude<LogKind, 'absent'> {
-  if (bytes.length === 0) return 'whole';
-  const log = readHeader(bytes);
-  if (log === undefined) return bytes.length > HEADER_BYTES + FRAME_HEADER_BYTES ? 'damaged' : 'torn';
-  let sum = log.sum;
-  let place = 0;
-  for (; place < log.frames && isOfLog(log, place) && isNext(log, place, sum); place++) sum = storedSum(log, place);
-  for (let later = place; later < log.frames; later++) {
-    // A transaction that goes on from where another ended: whoever wrote it had seen that one acknowledged.
-    const isEnd = isOfLog(log, later) && log.bytes.readUInt32BE(offsetOf(log, later) + 4) !== 0;
-    if (isEnd && isContinued(log, later)) return 'damaged';
+/** Resolves to the bytes of a log from one place up to before another, or to its end; they may be written over by the next call. */
+export type ReadLog = (from: number, to: number) => Promise<Buffer>;
+
+/** What the log is whose bytes `read` gives: piece by piece, since there is no limit to how long it gets. */
+export async function judgeLog(read: ReadLog): Promise<Exclude<LogKind, 'absent'>> {
+  const beginning = await read(0, HEADER_BYTES + FRAME_HEADER_BYTES + 1);
+  if (beginning.length === 0) return 'whole';
+  const log = readHeader(beginning);
+  if (log === undefined) return beginning.length > HEADER_BYTES + FRAME_HEADER_BYTES ? 'damaged' : 'torn';
+  const { frameBytes } = log;
+  const pieceBytes = Math.max(1, Math.floor(PIECE_BYTES / frameBytes)) * frameBytes;
+  const judge = new FrameJudge(log);
+  for (let from = HEADER_BYTES; ; from += pieceBytes) {
+    const piece = await read(from, from + pieceBytes);
+    for (let at = 0; at + frameBytes <= piece.length; at += frameBytes) {
+      if (judge.take(piece.subarray(at, at + frameBytes)) === 'damaged') return 'damaged';
+    }
+    if (piece.length < pieceBytes) return judge.end({ isCut: piece.length % frameBytes > 0 });
   }
-  if (place === log.frames) return bytes.length > offsetOf(log, place) ? 'torn' : 'whole';
-  // What was left by the log before this one has other salts and other sums, and is none of ours.
-  return isOfLog(log, place) || isNext(log, place, sum) ? 'torn' : 'whole';
 }
 
 /** Two running sums of 32 bits. */
 type Sum = readonly [number, number];
 
 interface Log {
-  readonly bytes: Buffer;
-  readonly pageBytes: number;
-  readonly frames: number;
+  readonly salts: Buffer;
+  /** Of a page with its header. */
+  readonly frameBytes: number;
   readonly isBigEndian: boolean;
   /** Over the header. */
   readonly sum: Sum;
+}
+
+/** Takes the frames of a log one after another. */
+class FrameJudge {
+  readonly #log: Log;
+  #sum: Sum;
+  /** What the log is by the first frame that is wrong, if that is all. */
+  #rest: 'torn' | 'whole' | undefined;
+  /** After that: the sum of the frame before, if it ended a transaction. */
+  #end: Sum | undefined;
+
+  constructor(log: Log) {
+    this.#log = log;
+    this.#sum = log.sum;
+  }
+
+  /** `damaged`: no further frame changes that. */
+  take(frame: Buffer): 'damaged' | undefined {
+    const isOurs = isOfLog(this.#log, frame);
+    if (this.#rest === undefined) {
+      const isRight = isNext(this.#log, frame, this.#sum);
+      if (isOurs && isRight) {
+        this.#sum = storedSum(frame);
+        return undefined;
+      }
+      // What was left by the log before this one has other salts and other sums, and is none of ours.
+      this.#rest = isOurs || isRight ? 'torn' : 'whole';
+    }
+    // A transaction that goes on from where another ended: whoever wrote it had seen that one acknowledged.
+    if (isOurs && this.#end !== undefined && isNext(this.#log, frame, this.#end)) return 'damaged';
+    this.#end = isOurs && frame.readUInt32BE(4) !== 0 ? storedSum(frame) : undefined;
+    return undefined;
+  }
+
+  end({ isCut }: { isCut: boolean }): 'torn' | 'whole' {
+    return this.#rest ?? (isCut ? 'torn' : 'whole');
+  }
+}
+
+/** Resolves to `undefined` if there is no log at `path`. */
+async function withLog<T>(path: string, run: (read: ReadLog) => Promise<T>): Promise<T | undefined> {
+  let file: FileHandle;
+  try {
+    file = await fs.open(path, 'r');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+  let buffer = Buffer.alloc(0);
+  try {
+    return await run(async (from, to) => {
+      if (buffer.length < to - from) buffer = Buffer.alloc(to - from);
+      let length = 0;
+      for (let isEnd = false; !isEnd && length < to - from; ) {
+        const { bytesRead } = await file.read(buffer, length, to - from - length, from + length);
+        length += bytesRead;
+        isEnd = bytesRead === 0;
+      }
+      return buffer.subarray(0, length);
+    });
+  } finally {
+    await file.close();
+  }
 }
 
 function readHeader(bytes: Buffer): Log | undefined {
@@ -90,44 +144,23 @@ function readHeader(bytes: Buffer): Log | undefined {
   const sum = addTo([0, 0], bytes.subarray(0, HEADER_BYTES - 8), isBigEndian);
   const isRight = (magic === MAGIC || isBigEndian) && isSame(sum, [bytes.readUInt32BE(24), bytes.readUInt32BE(28)]);
   const pageBytes = bytes.readUInt32BE(8);
-  if (!isRight || pageBytes < 512) return undefined;
-  return { bytes, pageBytes, isBigEndian, sum, frames: Math.floor((bytes.length - HEADER_BYTES) / (pageBytes + FRAME_HEADER_BYTES)) };
-}
-
-/** The frame after `place` is of this log and was summed up from it on. */
-function isContinued(log: Log, place: number): boolean {
-  const next = place + 1;
-  return next < log.frames && isOfLog(log, next) && isNext(log, next, storedSum(log, place));
-}
-
-/** The frame was summed up from `before` on, and is as it was then. */
-function isNext(log: Log, place: number, before: Sum): boolean {
-  return isSame(sumOfFrame(log, place, before), storedSum(log, place));
-}
-
-function isOfLog(log: Log, place: number): boolean {
-  return isHeaderOf(log, log.bytes.subarray(offsetOf(log, place)));
+  if (!isRight || pageBytes < 512 || pageBytes > PAGE_BYTES_MAX) return undefined;
+  return { salts: Buffer.from(bytes.subarray(16, 24)), frameBytes: FRAME_HEADER_BYTES + pageBytes, isBigEndian, sum };
 }
 
 /** The salts of the log stand in the header of each frame. */
-function isHeaderOf({ bytes }: Log, frame: Buffer): boolean {
-  return bytes.compare(frame, 8, 16, 16, 24) === 0;
+function isOfLog({ salts }: Log, frame: Buffer): boolean {
+  return frame.length >= FRAME_HEADER_BYTES && salts.compare(frame, 8, 16) === 0;
 }
 
-function sumOfFrame(log: Log, place: number, before: Sum): Sum {
-  const offset = offsetOf(log, place);
-  const header = addTo(before, log.bytes.subarray(offset, offset + 8), log.isBigEndian);
-  const page = offset + FRAME_HEADER_BYTES;
-  return addTo(header, log.bytes.subarray(page, page + log.pageBytes), log.isBigEndian);
+/** The frame was summed up from `before` on, and is as it was then. */
+function isNext({ isBigEndian }: Log, frame: Buffer, before: Sum): boolean {
+  const header = addTo(before, frame.subarray(0, 8), isBigEndian);
+  return isSame(addTo(header, frame.subarray(FRAME_HEADER_BYTES), isBigEndian), storedSum(frame));
 }
 
-function storedSum(log: Log, place: number): Sum {
-  const offset = offsetOf(log, place) + 16;
-  return [log.bytes.readUInt32BE(offset), log.bytes.readUInt32BE(offset + 4)];
-}
-
-function offsetOf({ pageBytes }: Log, place: number): number {
-  return HEADER_BYTES + place * (pageBytes + FRAME_HEADER_BYTES);
+function storedSum(frame: Buffer): Sum {
+  return [frame.readUInt32BE(16), frame.readUInt32BE(20)];
 }
 
 function addTo([first, second]: Sum, bytes: Buffer, isBigEndian: boolean): Sum {

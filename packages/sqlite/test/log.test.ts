@@ -6,12 +6,15 @@ import fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { inspectLeft } from '../src/inspection.js';
-import { judgeLog } from '../src/log-inspection.js';
+import { judgeLog, type LogKind } from '../src/log-inspection.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
 import { contentOf, findingsOf, put, recordsOf, refusal, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
 
 const COMMITS = 12;
+const MIB = 1_024 * 1_024;
+const HEADER_BYTES = 32;
+const FRAME_BYTES = 24 + 4_096;
 
 describe('sqlite: a log that was left behind', () => {
   for (const hasLock of [true, false]) {
@@ -124,23 +127,52 @@ describe('sqlite: a log that was left behind', () => {
       }));
   }
 
+  it('acked-survives: one that is longer than 2 GiB is taken over, and others get their turn while it is read', async function () {
+    this.timeout(180_000);
+    await withLeftStore({ hasLock: true }, async (path) => {
+      const { size } = fs.statSync(`${path}-wal`);
+      // As a log was that has been begun anew: what is behind is none of it.
+      fs.truncateSync(`${path}-wal`, 2_048 * MIB + size);
+      let turns = 0;
+      const timer = setInterval(() => turns++, 1);
+      const store = await openSqliteBackend(path).finally(() => clearInterval(timer));
+      expect(turns, 'turns of others').to.be.greaterThan(100);
+      expect(findingsOf(store)).to.deep.equal([]);
+      expect(await recordsOf(store)).to.have.property('size', COMMITS);
+      await store.close();
+    });
+  });
+
+  it('acked-survives: one that is read in several pieces is judged as a whole', () =>
+    withLongLog(async (log) => {
+      expect(await judged(log)).to.equal('whole');
+      const edge = HEADER_BYTES + Math.floor((4 * MIB) / FRAME_BYTES) * FRAME_BYTES;
+      expect(log.length).to.be.greaterThan(2 * edge);
+      for (const at of [edge - FRAME_BYTES, edge - 1, edge, edge + 9, edge + FRAME_BYTES, 2 * edge]) {
+        log[at]! ^= 0x10;
+        expect(await judged(log), `byte ${at}`).to.equal('damaged');
+        log[at]! ^= 0x10;
+      }
+      for (const end of [edge - 1, edge + 1, edge + FRAME_BYTES - 1]) expect(await judged(log.subarray(0, end))).to.equal('torn');
+      expect(await judged(log.subarray(0, edge))).to.equal('whole');
+    }));
+
   it('no flipped bit, and no cut within a frame, passes for a whole log', () =>
     withLeftStore({ hasLock: true }, async (path) => {
       const log = fs.readFileSync(`${path}-wal`);
-      expect(judgeLog(log)).to.equal('whole');
+      expect(await judged(log)).to.equal('whole');
       const found = { torn: 0, damaged: 0 };
       for (let at = 0; at < log.length; at++) {
         log[at]! ^= 0x10;
-        const kind = judgeLog(log);
+        const kind = await judged(log);
         expect(kind, `byte ${at}`).to.not.equal('whole');
         found[kind as 'torn' | 'damaged'] += 1;
         log[at]! ^= 0x10;
         at += at % 4_096 < 64 ? 0 : 63; // Every byte of the headers, and every 64th of the pages.
       }
       expect(found.damaged).to.be.greaterThan(found.torn);
-      const frameBytes = 4_096 + 24;
       for (let end = 33; end < log.length; end += 53) {
-        if ((end - 32) % frameBytes !== 0) expect(judgeLog(log.subarray(0, end)), `cut at ${end}`).to.equal('torn');
+        if ((end - HEADER_BYTES) % FRAME_BYTES !== 0) expect(await judged(log.subarray(0, end)), `cut at ${end}`).to.equal('torn');
       }
     }));
 });
@@ -161,12 +193,27 @@ async function withLeftStore({ hasLock }: { hasLock: boolean }, run: (path: stri
   });
 }
 
+/** Runs with a log of some MiB, of whole commits. */
+async function withLongLog(run: (log: Buffer) => Promise<void>): Promise<void> {
+  await withDirectory(async (directory) => {
+    const path = join(directory, 'state.db');
+    const store = await openSqliteBackend(path, { logBytesMax: Number.POSITIVE_INFINITY });
+    for (let count = 0; count < 20; count++) await put(store, { [`key ${count}`]: 'x'.repeat(500_000) });
+    const log = fs.readFileSync(`${path}-wal`);
+    await store.close();
+    await run(log);
+  });
+}
+
+function judged(log: Buffer): Promise<LogKind> {
+  return judgeLog(async (from, to) => log.subarray(from, to));
+}
+
 /** Where the last commit begins in a log of pages of 4,096 bytes: after the frame before it that ends a commit (it says how large the file is). */
 function lastCommitIn(log: Buffer): number {
-  const frame = 24 + 4_096;
-  let at = log.length - 2 * frame;
-  while (log.readUInt32BE(at + 4) === 0) at -= frame;
-  return at + frame;
+  let at = log.length - 2 * FRAME_BYTES;
+  while (log.readUInt32BE(at + 4) === 0) at -= FRAME_BYTES;
+  return at + FRAME_BYTES;
 }
 
 /** Copies a directory before each INSERT that `run` makes, as a SIGKILL would leave it; returns where the copies are. */
