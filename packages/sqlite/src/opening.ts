@@ -169,14 +169,19 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
 async function look(names: StoreNames): Promise<HeldInspection & { readonly log: LogKind }> {
   let log = 'absent' as LogKind;
   let held: HeldInspection | undefined;
+  let isAlone = false;
   if ((await statIfPresent(names.log)) !== undefined) {
     const judge = async (): Promise<void> => {
+      isAlone = true;
       log = await inspectLog(names.log);
       // One that is damaged is not shown to SQLite, which would take it away.
       if (log !== 'damaged') held = await inspectLeft(names, 'first');
     };
-    // Where nothing may be written there is no lock to be had; nor would SQLite take the log away.
-    await Presence.ifAlone(names.lock, judge).catch(() => false);
+    await Presence.ifAlone(names.lock, judge).catch(async (error) => {
+      await held?.release();
+      // Where nothing may be written there is no lock to be had; nor would SQLite take the log away, as it would one that can't be judged.
+      if (isAlone) throw error;
+    });
   }
   const release = async (): Promise<void> => undefined;
   if (log === 'damaged') return { log, found: { kind: 'absent' }, release };

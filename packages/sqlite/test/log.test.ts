@@ -157,6 +157,27 @@ describe('sqlite: a log that was left behind', () => {
       expect(await judged(log.subarray(0, edge))).to.equal('whole');
     }));
 
+  it('always-starts: one that cannot be read is not shown to SQLite, which would take it away', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      const log = fs.readFileSync(`${path}-wal`);
+      log[Math.floor(log.length / 2)]! ^= 1;
+      fs.writeFileSync(`${path}-wal`, log);
+      const { open } = fs.promises;
+      fs.promises.open = (async (...args: Parameters<typeof open>) => {
+        if (args[0] === `${path}-wal`) throw Object.assign(new Error('i/o error'), { code: 'EIO' });
+        return await open(...args);
+      }) as typeof open;
+      try {
+        expect(await refusal(path, { access: 'read' })).to.equal('LOOPSTATE_UNAVAILABLE');
+      } finally {
+        fs.promises.open = open;
+      }
+      expect(fs.readFileSync(`${path}-wal`).equals(log)).to.equal(true);
+      const store = await openSqliteBackend(path);
+      expect(findingsOf(store)).to.deep.equal(['wal-damaged']);
+      await store.close();
+    }));
+
   it('no flipped bit, and no cut within a frame, passes for a whole log', () =>
     withLeftStore({ hasLock: true }, async (path) => {
       const log = fs.readFileSync(`${path}-wal`);
