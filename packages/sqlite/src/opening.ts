@@ -315,7 +315,8 @@ async function closeWriter(names: StoreNames, writer: Writer): Promise<boolean> 
   try {
     await presence.leave({
       async whenLast() {
-        if (connection !== undefined) await markOpen(connection, false);
+        // Others may write to the file that are none of ours.
+        if (connection !== undefined) await whenFree(busyTimeoutMs, () => markOpen(connection, false));
         if (connection !== undefined && isCompacted) await compact(connection, busyTimeoutMs);
         await close();
         if (isCompacted || (await isBackupBehind(names))) await writeBackup(names);

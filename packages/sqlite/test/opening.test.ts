@@ -4,6 +4,7 @@
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { KeyvSqlite } from '@keyv/sqlite';
 import { expect } from 'chai';
 import { openAttached, type SqlConnection, withAttached } from '../src/connection.js';
@@ -216,6 +217,25 @@ describe('sqlite: opening', () => {
       expect([...(await recordsOf(reader)).keys()]).to.deep.equal(['one', 'two']);
       await writer.close();
       await reader.close();
+    }));
+
+  it('always-starts: who closes it last waits for another program that writes to it, and nobody is alarmed', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      const store = await openSqliteBackend(path);
+      await put(store, { one: 1 });
+      const other = await openAttached(path, 'store');
+      await other.query('BEGIN IMMEDIATE');
+      await other.query('CREATE TABLE store.of_another (a)');
+      const closed = store.close();
+      await sleep(300);
+      await other.query('COMMIT');
+      await closed;
+      await other.close();
+      expect(findingsOf(store)).to.deep.equal([]);
+      const again = await openSqliteBackend(path);
+      expect(findingsOf(again)).to.deep.equal([]);
+      await again.close();
     }));
 
   it('claims no more than the file system keeps', () =>
