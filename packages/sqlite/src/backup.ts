@@ -6,7 +6,7 @@
  * - This process writes at most one copy at a time; the intervals grow with what a copy costs.
  */
 import fs from 'node:fs/promises';
-import { numberOf, withAttached } from './connection.js';
+import { numberOf, type SqlConnection, withAttached } from './connection.js';
 import { verifyRecords } from './inspection.js';
 import type { StoreNames } from './names.js';
 import { publish, statIfPresent } from './place.js';
@@ -70,7 +70,7 @@ export async function writeBackup(names: StoreNames): Promise<void> {
   const temporary = names.temporary();
   try {
     // Beside the connection that commits: a reader is in nobody's way.
-    await withAttached(names.database, 'store', (connection) => connection.query('VACUUM store INTO ?', [temporary]));
+    await withAttached(names.database, 'store', (connection) => copyInto(connection, temporary));
     await finishBackup(names, temporary);
   } catch (error) {
     await fs.rm(temporary, { force: true });
@@ -78,7 +78,23 @@ export async function writeBackup(names: StoreNames): Promise<void> {
   }
 }
 
-/** Makes a finished `VACUUM INTO` the copy. Errors: as {@link writeBackup}. */
+/**
+ * Copies the database attached as `store` to `path`, where nothing is yet. Only its owner may read it: SQLite would make a file that everybody
+ * may, and what is in it is not meant for more people than the database.
+ *
+ * Errors: those of SQLite, any system error; nothing is left there then.
+ */
+export async function copyInto(connection: SqlConnection, path: string): Promise<void> {
+  await (await fs.open(path, 'wx', 0o600)).close();
+  try {
+    await connection.query('VACUUM store INTO ?', [path]);
+  } catch (error) {
+    await fs.rm(path, { force: true });
+    throw error;
+  }
+}
+
+/** Makes what {@link copyInto} has finished the copy. Errors: as {@link writeBackup}. */
 export async function finishBackup(names: StoreNames, temporary: string): Promise<void> {
   await withAttached(temporary, 'store', verifyRecords);
   const { mode } = await fs.stat((await statIfPresent(names.database)) === undefined ? temporary : names.database);

@@ -13,6 +13,7 @@
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import type { RecoveryFinding } from '@loopstate/core';
+import { copyInto } from './backup.js';
 import { inTransaction, numberOf, type SqlConnection, textOf, withAttached } from './connection.js';
 import { writeFileHeader, writeJobHeader } from './headers.js';
 import type { StoreNames } from './names.js';
@@ -70,11 +71,13 @@ export async function restoreFile(
     if (!mayBeEmpty && copy !== 'whole' && salvaged.rows + rowsOfCopy === 0) return undefined;
     if (copy === 'whole') await fs.copyFile(names.backup, temporary, fs.constants.COPYFILE_EXCL);
     else await makeFile(temporary);
+    const like = (await statIfPresent(names.database)) ?? (await fs.stat(temporary));
+    // Until it is finished it is nobody else's; the copy may be older than a change of modes.
+    await fs.chmod(temporary, 0o600);
     const sources = [...(salvaged.rows > 0 ? [names.database] : []), ...(rowsOfCopy > 0 ? [names.backup] : [])];
     const found = tell({ keptAs: await asideOf(names, names.files, now), salvaged, rowsOfCopy });
     const untold = await withAttached(temporary, 'store', (connection) => fill(connection, sources, found));
-    const old = await statIfPresent(names.database);
-    if (old !== undefined) await fs.chmod(temporary, Number(old.mode) & 0o777);
+    await fs.chmod(temporary, Number(like.mode) & 0o777);
     await putAside(names, [names.restored], now);
     await publish(temporary, names.restored);
     await release();
@@ -126,7 +129,7 @@ export async function restoreRecords(
 ): Promise<readonly RecoveryFinding[]> {
   return await withAttached(names.database, 'store', async (connection) => {
     const aside = names.aside(names.database, await freeTime(names, [names.database], now));
-    if (keep) await connection.query('VACUUM store INTO ?', [aside]);
+    if (keep) await copyInto(connection, aside);
     await connection.query('ATTACH ? AS copy', [from]);
     const found = tell({ keptAs: keep ? aside : undefined, salvaged: NOTHING, rowsOfCopy: 0 });
     return await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {

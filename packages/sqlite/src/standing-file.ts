@@ -4,11 +4,11 @@
  */
 import { rm } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
-import { finishBackup } from './backup.js';
+import { copyInto, finishBackup } from './backup.js';
 import type { SqlConnection } from './connection.js';
 import { HOW_TO_RESET } from './findings.js';
 import type { StoreNames } from './names.js';
-import { statIfPresent } from './place.js';
+import { freeTime, statIfPresent } from './place.js';
 
 const LOOK_EVERY_MS = 500;
 
@@ -45,10 +45,10 @@ export class StandingFile {
   async #rescue({ isReplaced }: { isReplaced: boolean }): Promise<LoopStateError> {
     const { database, backup } = this.#names;
     const temporary = this.#names.temporary();
-    const target = isReplaced ? this.#names.aside(database, Date.now()) : backup;
+    const target = isReplaced ? this.#names.aside(database, await freeTime(this.#names, [database], Date.now())) : backup;
     let where = `Everything that was committed is in ${target}.`;
     try {
-      await this.#connection.query('VACUUM store INTO ?', [isReplaced ? target : temporary]);
+      await copyInto(this.#connection, isReplaced ? target : temporary);
       if (!isReplaced) await finishBackup(this.#names, temporary);
     } catch {
       await rm(temporary, { force: true });
