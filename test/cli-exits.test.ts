@@ -46,6 +46,7 @@ describe('exit codes of loopstate', () => {
       [['run', ...STATE, '--retries', '\u001b[31m', '--', 'true']],
       [['run', ...STATE, '--shell', '--', 'echo', '{}']],
       [['run', ...STATE, '--shell', '--', "echo '{}'"]],
+      [['run', ...STATE, '--shell', '--', 'cat <<E\n{}\nE\n']],
       [['run', '--state', 'gopher:x', '--', 'true'], 'a\n'],
       [['run', '--state', 'file:x?mode=7', '--', 'true'], 'a\n'],
       [['status']],

@@ -151,6 +151,19 @@ describe('loopstate run', () => {
       expect(stdout.trimEnd().split('\n')).to.deep.equal(HOSTILE.map((line) => `${line}|${line}|a${line}b|${line}|${line}|{}|`));
     });
 
+    it('hands them over exactly to a shell within what the shell expands, too', async () => {
+      const command = `echo "$(printf '<%s>' {})" "$(printf '<%s>' "{}")" "\`printf '<%s>' {}\`"; ls pwned 2>/dev/null; true`;
+      const { stdout, code } = await run(['--shell', '--', command], INPUT.replaceAll('\\', '/'));
+      expect(code).to.equal(0);
+      expect(stdout.trimEnd().split('\n')).to.deep.equal(
+        HOSTILE.map((line) =>
+          Array(3)
+            .fill(`<${line.replaceAll('\\', '/')}>`)
+            .join(' '),
+        ),
+      );
+    });
+
     it('shows them harmless on a terminal', async () => {
       const { stderr, code } = await run(
         ['--plain', '--', 'sh', '-c', 'printf "\\033[2Jboo\\007\\n" >&2; exit 1', 'sh'],

@@ -291,6 +291,56 @@ describe('commands', () => {
   });
 });
 
+describe('a command for a shell', () => {
+  const of = { item: { id: 'the id', text: 'item', n: 7, fields: { to: 'x' } }, attempt: 1 };
+  const script = (text: string) => shellCommand([text], { hasFields: true }).argvFor(of).args[1];
+
+  it('holds a placeholder within quotes, once, whatever it stands within', () => {
+    const bare = `"\${LOOPSTATE_ITEM}"`;
+    const quoted = `\${LOOPSTATE_ITEM}`;
+    for (const [text, expected] of [
+      [`echo "$(echo {} "{}")" {}`, `echo "$(echo ${bare} "${quoted}")" ${bare}`],
+      [`"$( (a {}) {})" {} "{}"`, `"$( (a ${bare}) ${bare})" ${bare} "${quoted}"`],
+      [`"$(a "$(b {})" {})"{}`, `"$(a "$(b ${bare})" ${bare})"${bare}`],
+      [`"$(a ')' \\) ")" {})"`, `"$(a ')' \\) ")" ${bare})"`],
+      ['x=`a {} "{}"` {}', `x=\`a ${bare} "${quoted}"\` ${bare}`],
+      ['"`a {}`{}"', `"\`a ${bare}\`${quoted}"`],
+      ["# it's {}\n{} a#' {", `# it's {}\n${bare} a#' {`],
+      [`a \\\n# it's\n{}`, `a \\\n# it's\n${bare}`],
+      [`a\\\n#' {`, `a\\\n#' {`],
+      [`"$(a # it's )\n{})" {}`, `"$(a # it's )\n${bare})" ${bare}`],
+      [`case "$1" in a) b {};; esac`, `case "$1" in a) b ${bare};; esac`],
+      ['$((1 + (2))) {} "$((1)){}"', `$((1 + (2))) ${bare} "$((1))${quoted}"`],
+      [`\${x:-'}'} {} "\${1%"\${1##*.}"}{}"`, `\${x:-'}'} ${bare} "\${1%"\${1##*.}"}${quoted}"`],
+      [`\${n} "\${to}" '\${to}' $\${to} \\\${x`, `\${n} "\${to}" '\${to}' $$"\${LOOPSTATE_FIELD_1}" \\\${x`],
+      [`"it's" $'it' {}`, `"it's" $'it' ${bare}`],
+      ['{} <<E\n$x\nE\n', `${bare} <<E\n$x\nE\n`],
+    ] as const) {
+      expect(script(text), text).to.equal(expected);
+    }
+  });
+
+  it('is refused where that can not be known, in one sentence', () => {
+    for (const text of [
+      ...[`'{}'`, `"$(a '{}')"`, `$'{}'`, `\${}`, `"\${}"`],
+      ...[`\${x:-{}}`, `"\${x:-{}}"`, `"\${x#"{}"}"`, `\${x:-"{}"}`, '$(({}))', '"$((1 + {to}))"', '(( {} ))', '$[{}]', '"$[{}]"'],
+      ...['<<E\n{}\nE\n', 'cat <<-E {}', '`a \\` {}`', '"`a \\"{}`"', 'a ` {}', '"$(case x in x) echo {};; esac)"'],
+      ...[`"$(ca\\\nse x in x) echo {};; esac)"`, `"\${x:-'}'}" {}`, `"\${x:-"}"}" {}`, `$'\\'' {}`, '"$((a) | b) {}"', `$((1 '2')) {}`],
+      ...['$\\\n(a {})', '"$(\\\n(1) {})"', '<\\\n<E {}', `\${ a {}; }`, `\${|a {}; }`],
+    ]) {
+      expect(() => script(text), text)
+        .to.throw(/^With --shell, \{(?:to)?\} can not stand [^\n]+\.$/)
+        .with.property('code', 'LOOPSTATE_BAD_OPTION');
+    }
+  });
+
+  it('leaves alone what holds no placeholder', () => {
+    for (const text of ['cat <<E\n"\nE\n', `"\${x:-'}'}" '`, `$((a) | b) \${ a; }`, '`a \\` b`', 'a `', '$[1] ((', 'awk "{ print }"']) {
+      expect(script(text)).to.equal(text);
+    }
+  });
+});
+
 describe('numberText', () => {
   it('parts the thousands of whole numbers, negative ones too', () => {
     const numbers = [0, 7, 999, 1_000, 12_345, 123_456, 1_234_567, -1_000, -999];

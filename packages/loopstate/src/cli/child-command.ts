@@ -13,6 +13,7 @@
  */
 import { LoopStateError } from '@loopstate/core';
 import type { InputItem } from './item-input.js';
+import { type Hole, shellScript } from './shell-text.js';
 
 /** What is started for one item. */
 export interface Argv {
@@ -69,17 +70,23 @@ export function argvCommand(words: readonly string[], { hasFields }: { readonly 
 
 /**
  * A command that `/bin/sh` reads. The item is `$1` and `$LOOPSTATE_ITEM`; each placeholder stands for its value, as one word. No value ever
- * becomes part of the command's text.
+ * becomes part of the command's text. `${name}` is a variable of the shell, not a placeholder.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` for several words, and for a placeholder within single quotes, where the shell expands nothing.
+ * Errors: `LOOPSTATE_BAD_OPTION` for several words, and for a placeholder where that can't be, as {@link shellScript} says.
  */
 export function shellCommand(words: readonly string[], { hasFields }: { readonly hasFields: boolean }): ChildCommand {
   const [text = '', ...others] = words;
   if (others.length > 0) {
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', "With --shell the command is one string: --shell -- 'grep -c x {} | sort'.");
   }
-  const names = [...new Set(namesIn(text, { hasFields }))];
-  const script = withVariables(text, (name) => (isName(name, { hasFields }) ? variableOf(name, names) : undefined));
+  const names: (string | undefined)[] = [];
+  const script = shellScript(text, {
+    at: (within, at) => holeAt(within, at, { hasFields }),
+    variableFor(name) {
+      if (!names.includes(name)) names.push(name);
+      return variableOf(name, names);
+    },
+  });
   return {
     text: JSON.stringify(['/bin/sh', text]),
     fields: fieldsAmong(names),
@@ -92,6 +99,14 @@ export function shellCommand(words: readonly string[], { hasFields }: { readonly
 
 function namesIn(text: string, of: { readonly hasFields: boolean }): (string | undefined)[] {
   return [...text.matchAll(PLACEHOLDER)].map(([, name]) => name).filter((name) => isName(name, of));
+}
+
+function holeAt(text: string, at: number, of: { readonly hasFields: boolean }): Hole | undefined {
+  if (text[at] !== '{') return undefined;
+  const hole = new RegExp(PLACEHOLDER.source, 'uy');
+  hole.lastIndex = at;
+  const found = hole.exec(text);
+  return found !== null && isName(found[1], of) ? { written: found[0], name: found[1] } : undefined;
 }
 
 /** No name: the item itself. Without fields, only the names that are always there are placeholders. */
@@ -116,37 +131,4 @@ function valueFor(name: string | undefined, { item, attempt }: Attempt): string 
 /** The variable that stands for a placeholder in a shell command: an expansion of a variable is never read as shell, whatever it holds. */
 function variableOf(name: string | undefined, names: readonly (string | undefined)[]): string {
   return name === undefined ? 'LOOPSTATE_ITEM' : `LOOPSTATE_FIELD_${names.indexOf(name) + 1}`;
-}
-
-/** Replaces each placeholder by an expansion that is quoted once, whether the user quoted it or not. */
-function withVariables(text: string, variableFor: (name: string | undefined) => string | undefined): string {
-  let script = '';
-  let quote: '' | '"' | "'" = '';
-  for (let at = 0; at < text.length; at++) {
-    const sign = text.charAt(at);
-    const hole = sign === '{' ? new RegExp(PLACEHOLDER.source, 'uy') : undefined;
-    if (hole !== undefined) hole.lastIndex = at;
-    const found = hole?.exec(text);
-    const variable = found ? variableFor(found[1]) : undefined;
-    if (found && variable !== undefined) {
-      if (quote === "'") throw inSingleQuotes(found[0]);
-      script += quote === '"' ? `\${${variable}}` : `"\${${variable}}"`;
-      at += found[0].length - 1;
-      continue;
-    }
-    if (sign === '\\' && quote !== "'") script += sign + text.charAt(++at);
-    else script += sign;
-    if (sign === '"' || sign === "'") {
-      if (quote === '') quote = sign;
-      else if (quote === sign) quote = '';
-    }
-  }
-  return script;
-}
-
-function inSingleQuotes(hole: string): LoopStateError {
-  return new LoopStateError(
-    'LOOPSTATE_BAD_OPTION',
-    `With --shell, ${hole} can not stand within single quotes, where the shell replaces nothing: write "${hole}", or "$1" for the item.`,
-  );
 }

@@ -101,6 +101,7 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
 
 const HELP = `
 Placeholders: {} the item, {id} its id, {n} its place in the input, {attempt}, and {name} a field of a row.
+With --shell each is one word, whether it is quoted or not, and \${name} is a variable of the shell.
 The command sees LOOPSTATE_ITEM, LOOPSTATE_ID, LOOPSTATE_ATTEMPT and LOOPSTATE_FENCE, and nothing on its standard input. Exit 0 is success, exit 75
 a glitch (tried again later, not counted), anything else an error with the last line of its standard error as the reason.
 Standard output passes through in whole lines. Ctrl-C finishes what runs; a second one stops it.
