@@ -8,6 +8,8 @@ import { unavailable } from './trouble.js';
 import type { UnreadableFiles } from './unreadable-files.js';
 
 const LINKS_MAX = 40;
+/** What is put beside a state file has its name and up to 50 bytes more; a name can have 255. */
+const NAME_BYTES_MAX = 200;
 
 /** The path of the state file itself: every symlink resolved, also one that points to nothing yet. Errors: any system error. */
 export async function resolveStatePath(disk: Disk, path: string): Promise<string> {
@@ -34,7 +36,7 @@ async function realDirectory(disk: Disk, directory: string): Promise<string> {
 /**
  * Makes sure that the state file can be what is expected of it, before anything is written.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` for a directory or device, `LOOPSTATE_UNAVAILABLE` for a directory that cannot be written.
+ * Errors: `LOOPSTATE_BAD_OPTION` for a directory, a device or too long a name, `LOOPSTATE_UNAVAILABLE` for a directory that cannot be written.
  */
 export async function assertUsable(disk: Disk, names: StoreNames): Promise<void> {
   const stamp = await disk.stamp(names.state);
@@ -42,12 +44,22 @@ export async function assertUsable(disk: Disk, names: StoreNames): Promise<void>
     const what = stamp.kind === 'directory' ? 'a directory' : 'not a regular file';
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', `${names.state} is ${what}: name a file, such as ${join(names.state, 'state.json')}.`);
   }
+  if (Buffer.byteLength(basename(names.state)) > NAME_BYTES_MAX && (await isNew(disk, names))) {
+    const message = `The name of ${names.state} has more than ${NAME_BYTES_MAX} bytes, which leaves too little for the files beside it: name a shorter one.`;
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', message);
+  }
   if ((await disk.stamp(names.directory)) === undefined) return;
   try {
     await disk.assertWritable(names.directory);
   } catch (cause) {
     throw unavailable(cause, `${names.directory} cannot be written, where ${names.state} would keep files beside it`);
   }
+}
+
+/** True if no state stands there, whole or not: one that does has to open, whatever its name. */
+async function isNew(disk: Disk, names: StoreNames): Promise<boolean> {
+  const beside = await listIfPresent(disk, names.directory);
+  return !beside.some((name) => join(names.directory, name).startsWith(names.state));
 }
 
 /** The files of a store, and what the state file was when it was read. */

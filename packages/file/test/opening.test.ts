@@ -123,7 +123,8 @@ describe('file: opening', () => {
         [join(directory, 'folder'), 'LOOPSTATE_BAD_OPTION'],
         [join(directory, 'file', 'state.json'), 'LOOPSTATE_UNAVAILABLE'],
         [join(directory, 'circle'), 'LOOPSTATE_UNAVAILABLE'],
-        [join(directory, 'n'.repeat(255)), 'LOOPSTATE_UNAVAILABLE'],
+        [join(directory, 'n'.repeat(255)), 'LOOPSTATE_BAD_OPTION'],
+        [join(directory, 'new', 'ü'.repeat(101)), 'LOOPSTATE_BAD_OPTION'],
         [join(directory, 'file'), 'LOOPSTATE_FOREIGN'],
       ];
       if (process.platform !== 'win32') {
@@ -133,6 +134,24 @@ describe('file: opening', () => {
       const before = fs.readdirSync(directory);
       for (const [path, code] of places) expect(await refusal(path), path).to.equal(code);
       expect(fs.readdirSync(directory)).to.deep.equal(before);
+    });
+  });
+
+  it('takes the longest name that leaves room for what is put aside, and opens a longer one that is there already', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'n'.repeat(200));
+      await put(path, 'x');
+      await put(path, 'y');
+      for (const name of [path, `${path}.previous`]) fs.writeFileSync(name, 'spoilt');
+      const backend = await openFileBackend(path);
+      const kept = backend.recovery.flatMap(({ keptAs }) => keptAs ?? []);
+      expect(kept.map((name) => fs.readFileSync(name, 'utf8'))).to.include.members(['spoilt', 'spoilt']);
+      await backend.close();
+      const longer = join(directory, 'm'.repeat(215));
+      for (const end of ['', '.previous']) fs.copyFileSync(path, `${longer}${end}`);
+      await (await openFileBackend(longer)).close();
+      fs.unlinkSync(longer);
+      await (await openFileBackend(longer)).close();
     });
   });
 
