@@ -55,6 +55,18 @@ describe('loopstate run, interrupted', () => {
     expect((await slow.end).code).to.equal(143);
   });
 
+  it('finishes what runs when its terminal goes away, and goes on next time (129)', async () => {
+    const slow = await start(['--', 'sh', '-c', 'echo begun $1; sleep 0.5; echo ended $1', 'sh'], 'a\nb\n');
+    await slow.shows('begun a');
+    // One from the shell, one from the terminal itself.
+    for (let times = 0; times < 2; times++) {
+      slow.child.kill('SIGHUP');
+      await sleep(50);
+    }
+    expect(await slow.end).to.include({ code: 129, stdout: 'begun a\nended a\n' });
+    expect(await run(['--', 'echo'], 'a\nb\n')).to.include({ code: 0, stdout: 'b\n' });
+  });
+
   it('ends while it waits for items on standard input', async () => {
     const waiting = await startCli(['run', ...STATE, '--', 'echo'], { cwd: directory(), input: 'open' });
     waiting.child.stdin?.write('a\n');

@@ -16,6 +16,7 @@ import type { Claim } from './held-claim.js';
 import type { ItemResult } from './item-results.js';
 import type { Candidate, LoopItem } from './item-source.js';
 import type { LoopEvent, LoopResult, RunLoopSettings, StopReason } from './run-loop.js';
+import { onStopRequests } from './stop-requests.js';
 import { reasonOf, resultOfThrown, resultOfValue } from './work.js';
 
 /** How often items that other runs hold are looked at again, in ms. */
@@ -69,12 +70,15 @@ export class LoopRunner<I extends LoopItem> {
   }
 
   async run(): Promise<LoopResult> {
-    const disarm = this.#armSignals();
+    const stopListening = onStopRequests(this.#settings, {
+      halt: (reason) => this.#halt(reason),
+      haltNow: (reason) => this.#haltNow(reason),
+    });
     try {
       const workers = Array.from({ length: this.#settings.concurrency }, () => this.#worker());
       await Promise.race([Promise.all(workers), this.#graceAfterHardStop()]);
     } finally {
-      disarm();
+      stopListening();
       this.#cancelGrace();
       this.#candidates.close();
     }
@@ -82,7 +86,7 @@ export class LoopRunner<I extends LoopItem> {
     await Promise.all([...this.#active].map(([id, claim]) => (claim === 'claiming' ? undefined : this.#giveBack(id, claim))));
     if (this.#failure !== undefined) throw this.#failure.error;
     const reason = this.#stop ?? 'all-done';
-    const isInterrupted = reason === 'aborted' || reason === 'SIGINT' || reason === 'SIGTERM';
+    const isInterrupted = ['aborted', 'SIGINT', 'SIGTERM', 'SIGHUP'].includes(reason);
     return {
       status: reason === 'all-done' ? 'completed' : isInterrupted ? 'interrupted' : 'stopped',
       reason,
@@ -393,27 +397,6 @@ export class LoopRunner<I extends LoopItem> {
     this.#candidates.close();
     this.#wake();
     return undefined;
-  }
-
-  #armSignals(): () => void {
-    const { signal, halt, handleSignals } = this.#settings;
-    const onHalt = (): void => this.#halt('halted');
-    const onAbort = (): void => this.#haltNow('aborted');
-    const onSignal = (name: NodeJS.Signals): void => {
-      const reason = name === 'SIGTERM' ? 'SIGTERM' : 'SIGINT';
-      if (this.#stop === 'SIGINT' || this.#stop === 'SIGTERM') this.#haltNow(reason);
-      else this.#halt(reason);
-    };
-    if (signal?.aborted === true) onAbort();
-    signal?.addEventListener('abort', onAbort);
-    if (halt?.aborted === true) onHalt();
-    halt?.addEventListener('abort', onHalt);
-    if (handleSignals) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-    return () => {
-      signal?.removeEventListener('abort', onAbort);
-      halt?.removeEventListener('abort', onHalt);
-      process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
-    };
   }
 
   async #graceAfterHardStop(): Promise<void> {

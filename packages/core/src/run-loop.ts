@@ -21,7 +21,10 @@ export interface RunLoopOptions<I extends LoopItem> {
   readonly concurrency?: number | undefined;
   /** Aborted: nothing new begins, running work is told by its own signal and has `graceMs` to end. */
   readonly signal?: AbortSignal | undefined;
-  /** SIGINT or SIGTERM: nothing new begins and running work finishes; the second one is like `signal`. Default: true. */
+  /**
+   * SIGINT, SIGTERM or SIGHUP: nothing new begins and running work finishes. A SIGINT or SIGTERM after that is like `signal`; a SIGHUP is not,
+   * since a terminal that goes away may send two. Default: true.
+   */
   readonly handleSignals?: boolean | undefined;
   /** Aborted: nothing new begins, running work finishes. Default: never. */
   readonly halt?: AbortSignal | undefined;
@@ -84,7 +87,8 @@ export type StopReason =
   | 'halted'
   | 'aborted'
   | 'SIGINT'
-  | 'SIGTERM';
+  | 'SIGTERM'
+  | 'SIGHUP';
 
 /** What a loop did, itself; the state's `progress` counts all runs. */
 export interface LoopCounts {

@@ -2,6 +2,7 @@
  * Proves what stops a loop, and what a stop leaves behind: bounds, signals and those who abort it.
  * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
  */
+import { EventEmitter, once } from 'node:events';
 import { type Commit, type ItemStatus, LoopState, LoopStateError, openMemoryBackend, runLoop, UnavailableError } from '@loopstate/core';
 import { expect } from 'chai';
 import { codeOf } from './support/codes.js';
@@ -220,6 +221,57 @@ describe('runLoop and being stopped', () => {
       expect(second.result.reason).to.equal(name);
       expect(state.isOutstanding('b')).to.equal(true);
       expect(process.listenerCount(name)).to.equal(listeners);
+    });
+  }
+
+  it('finishes what runs after a SIGHUP, however often it comes, and ends it after a SIGTERM', async () => {
+    const { state, run } = await loop();
+    const listeners = process.listenerCount('SIGHUP');
+    const { result } = await run({
+      items: ['a', 'b', 'c'],
+      concurrency: 2,
+      work: async (item, { signal }) => {
+        if (item === 'a') return;
+        for (let times = 0; times < 3; times++) process.emit('SIGHUP', 'SIGHUP');
+        await sleep(5);
+        expect(signal.aborted).to.equal(false);
+        process.emit('SIGTERM', 'SIGTERM');
+        signal.throwIfAborted();
+      },
+    });
+    expect(result).to.include({ status: 'interrupted', reason: 'SIGHUP' });
+    expect(['a', 'b', 'c'].map((id) => state.isOutstanding(id))).to.deep.equal([false, true, true]);
+    expect(process.listenerCount('SIGHUP')).to.equal(listeners);
+  });
+
+  for (const why of ['maxItems', 'input'] as const) {
+    it(`ends what runs after the second SIGINT, also when it stops for another reason (${why})`, async () => {
+      const { state, run } = await loop();
+      const steps = new EventEmitter();
+      async function* broken(): AsyncGenerator<string> {
+        yield 'a';
+        await once(steps, 'begun');
+        setTimeout(() => steps.emit('stopping'), 5);
+        throw new RangeError('the input broke');
+      }
+      const running = run({
+        items: why === 'input' ? broken() : ['a', 'b'],
+        maxItems: 1,
+        concurrency: 2,
+        onProgress: ({ type }) => steps.emit(type),
+        work: async (_item, { signal }) => {
+          steps.emit('begun');
+          await once(steps, 'stopping');
+          process.emit('SIGINT', 'SIGINT');
+          expect(signal.aborted).to.equal(false);
+          process.emit('SIGINT', 'SIGINT');
+          signal.throwIfAborted();
+        },
+      });
+      if (why === 'input') expect(await codeOf(running)).to.equal('RangeError: the input broke');
+      else expect((await running).result.reason).to.equal('max-items');
+      expect(state.isOutstanding('a')).to.equal(true);
+      expect(state.progress.completed).to.equal(0);
     });
   }
 });

@@ -18,6 +18,7 @@ describe('watch, on a terminal', () => {
     'Ctrl-C: 130': ({ terminal }) => terminal.input.write('\u0003'),
     'SIGINT: 130': () => process.emit('SIGINT'),
     'SIGTERM: 143': () => process.emit('SIGTERM'),
+    'SIGHUP: 129': () => process.emit('SIGHUP'),
     'a terminal that is gone: 130': ({ terminal }) => terminal.output.emit('error', new Error('EIO')),
     'an error of the state: Error': ({ terminal }) => terminal.fail(),
   };

@@ -13,12 +13,16 @@ export const EXIT_CODES = {
   5: 'the state is held by another process, or this run lost its claims',
   6: 'the state is unavailable, damaged beyond repair, foreign, or of a newer format',
   70: 'a defect of loopstate itself: please report it',
+  129: 'interrupted by SIGHUP (the terminal went away); run it again to go on',
   130: 'interrupted by SIGINT, or because nobody read the output; run it again to go on',
   143: 'interrupted by SIGTERM; run it again to go on',
 } as const;
 
 /** An exit code of `loopstate`. */
 export type ExitCode = keyof typeof EXIT_CODES;
+
+/** The exit codes of the signals that stop a command. */
+export const SIGNAL_EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
 const OF_REASON: Readonly<Record<Exclude<LoopResult['reason'], 'all-done'>, ExitCode>> = {
   'max-items': 3,
@@ -28,8 +32,7 @@ const OF_REASON: Readonly<Record<Exclude<LoopResult['reason'], 'all-done'>, Exit
   'state-unavailable': 6,
   halted: 3,
   aborted: 130,
-  SIGINT: 130,
-  SIGTERM: 143,
+  ...SIGNAL_EXIT_CODES,
 };
 
 const OF_ERROR: Readonly<Record<ErrorCode, ExitCode>> = {

@@ -1,21 +1,21 @@
-import type { ExitCode } from './exit-codes.js';
+import { type ExitCode, SIGNAL_EXIT_CODES } from './exit-codes.js';
 
 /**
- * Runs what can be stopped in good order: the first SIGINT or SIGTERM aborts `signal`, and the exit code is that of the signal. A second one
- * ends the process at once, as if nothing listened.
+ * Runs what can be stopped in good order: the first SIGINT, SIGTERM or SIGHUP aborts `signal`, and the exit code is that of the signal. A
+ * second SIGINT or SIGTERM ends the process at once, as if nothing listened; a terminal that goes away may send two SIGHUP.
  */
 export async function untilInterrupted(run: (signal: AbortSignal) => Promise<ExitCode>): Promise<ExitCode> {
   const controller = new AbortController();
   let exitCode: ExitCode | undefined;
-  const stopOn = (name: NodeJS.Signals, code: ExitCode): (() => void) => {
+  const undo = Object.entries(SIGNAL_EXIT_CODES).map(([name, code]) => {
     const stop = (): void => {
       exitCode = code;
       controller.abort();
     };
-    process.once(name, stop);
+    if (name === 'SIGHUP') process.on(name, stop);
+    else process.once(name, stop);
     return () => process.off(name, stop);
-  };
-  const undo = [stopOn('SIGINT', 130), stopOn('SIGTERM', 143)];
+  });
   try {
     return await run(controller.signal);
   } catch (error) {

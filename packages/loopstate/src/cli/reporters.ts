@@ -174,6 +174,7 @@ export function noticeOf(event: LoopEvent): string | undefined {
       return `changed: ${visibleStart(event.id, 200)} has an outcome, and is no longer what it was then`;
     case 'stopping':
       if (event.reason === 'halted') return 'halted: too many items failed';
+      if (event.reason === 'SIGHUP') return 'SIGHUP: what runs is finished first; SIGTERM stops it';
       return event.reason === 'SIGINT' || event.reason === 'SIGTERM'
         ? `${event.reason}: what runs is finished first; once more stops it`
         : undefined;

@@ -2,7 +2,7 @@
  * Whether a command is to stop, and with which exit code: asked for by a signal, a key, or a terminal that went away.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ExitCode } from './exit-codes.js';
+import { type ExitCode, SIGNAL_EXIT_CODES } from './exit-codes.js';
 
 /** See the file's comment. */
 export class Stopping {
@@ -15,16 +15,13 @@ export class Stopping {
     this.#onEnd = onEnd;
   }
 
-  /** SIGINT and SIGTERM ask for it, until `end`. */
+  /** SIGINT, SIGTERM and SIGHUP ask for it, until `end`. */
   static onSignals(): Stopping {
-    const onInterrupt = (): void => stopping.ask(130);
-    const onTermination = (): void => stopping.ask(143);
+    const listeners = Object.entries(SIGNAL_EXIT_CODES).map(([name, code]) => [name, () => stopping.ask(code)] as const);
     const stopping = new Stopping(() => {
-      process.removeListener('SIGINT', onInterrupt);
-      process.removeListener('SIGTERM', onTermination);
+      for (const [name, listener] of listeners) process.off(name, listener);
     });
-    process.on('SIGINT', onInterrupt);
-    process.on('SIGTERM', onTermination);
+    for (const [name, listener] of listeners) process.on(name, listener);
     return stopping;
   }
 
