@@ -29,7 +29,7 @@ export interface Placed {
 /** Whether `entry` may be put in the place of `standing` (`undefined`: of nothing). It may be asked again about the same item. */
 export type MayPut = (entry: MovableEntry, standing: ItemRecord | undefined, options: { readonly isOwn: boolean }) => boolean;
 
-/** Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */
+/** Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, `LOOPSTATE_UNAVAILABLE` when they change all the time, and what the backend raises. */
 export async function retryItems(link: StoreLink, runId: string, ids: Iterable<string>): Promise<number> {
   return await inBatches(link, runId, ids, ({ key, revision, value }) => {
     const before = value as unknown as ItemRecord;
@@ -38,8 +38,8 @@ export async function retryItems(link: StoreLink, runId: string, ids: Iterable<s
 }
 
 /**
- * Forgets items, as if they had never been begun; returns how many were. One that a live run holds, by the local view, stays.
- * Errors: `LOOPSTATE_BAD_ID`, and what the backend raises.
+ * Forgets items, as if they had never been begun; returns how many were. One that a live run holds stays.
+ * Errors: as {@link retryItems}.
  */
 export async function forgetItems(link: StoreLink, runId: string, ids: Iterable<string>): Promise<number> {
   return await inBatches(link, runId, ids, ({ key, revision, value }) => {
@@ -117,17 +117,21 @@ export async function putCarriedUsd(link: StoreLink, runId: string, carriedUsd: 
   throw new UnavailableError('What was spent before changes all the time: try again when nobody works on it.');
 }
 
-/** A claim of a run that is not registered is free; one that the view doesn't know may just have come. */
 async function assertNoneHeld(link: StoreLink, records: readonly (StateRecord | undefined)[]): Promise<void> {
-  const holders = records.flatMap((record) => (record?.value as { readonly run?: Json } | undefined)?.run ?? []) as string[];
-  if (holders.some((runId) => !link.view.runs.has(runId))) await link.refresh();
-  const holder = holders.map((runId) => link.view.runs.get(runId)).find((run) => run !== undefined);
+  const holder = (await learnHolders(link, records)).map((runId) => link.view.runs.get(runId)).find((run) => run !== undefined);
   if (holder === undefined) return;
   const { pid, host } = holder.record;
   throw new LockedError(`The process ${pid} on ${JSON.stringify(host)} is at work here: stop it first. Some items may have been put.`, {
     pid,
     host,
   });
+}
+
+/** Who holds these items. A claim of a run that is not registered is free; one that the view doesn't know may just have come. */
+async function learnHolders(link: StoreLink, records: readonly (StateRecord | undefined)[]): Promise<readonly string[]> {
+  const holders = records.flatMap((record) => (record?.value as { readonly run?: Json } | undefined)?.run ?? []) as string[];
+  if (holders.some((runId) => !link.view.runs.has(runId))) await link.refresh();
+  return holders;
 }
 
 /** One commit for each put. The first goes alone: a store that has to get ready for it would let the others overtake one another. */
@@ -165,7 +169,9 @@ async function changeAll(
   for (let tries = 0; tries < BATCH_TRIES; tries++) {
     const puts: Replacement[] = [];
     const deletes: Check[] = [];
-    for (const record of await link.backend.read([...new Set(keys)])) {
+    const found = await link.backend.read([...new Set(keys)]);
+    await learnHolders(link, found);
+    for (const record of found) {
       const wanted = record && change(record);
       if (wanted === undefined) continue;
       if ('put' in wanted) puts.push(wanted.put);
@@ -174,5 +180,5 @@ async function changeAll(
     if (puts.length + deletes.length === 0) return 0;
     if ((await link.send({ puts, deletes }, link.nextBy(runId))).ok) return puts.length + deletes.length;
   }
-  return 0;
+  throw new UnavailableError('The items change all the time: try again when nobody works on them.');
 }

@@ -1,7 +1,7 @@
 /**
  * Proves what an operator may do to a loop beside its runs: retry, forget, release. On one store in memory that several handles share.
  */
-import { type BackendTraits, createMemoryStore, LoopState, openMemoryBackend } from '@loopstate/core';
+import { type BackendTraits, createMemoryStore, LoopState, openMemoryBackend, type StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { codeOf } from './support/codes.js';
 import { fleet } from './support/fleet.js';
@@ -30,6 +30,34 @@ describe('Operations', () => {
     expect(b.progress).to.include({ completed: 0, inProgress: 1, outstanding: 0, costUsd: 0 });
     expect(await a.end('held', { status: 'success' })).to.equal('completed');
     expect((await b.claim('done'))?.attempt).to.equal(1);
+  });
+
+  it('fenced: what is held by a run that came while it was being forgotten stays', async () => {
+    const store = createMemoryStore();
+    const inner = openMemoryBackend({ store, reach: 'network' });
+    const worker = await LoopState.open(openMemoryBackend({ store, reach: 'network' }));
+    await worker.begin('x');
+    await worker.close();
+    const late = await LoopState.open(openMemoryBackend({ store, reach: 'network' }));
+    const operator = await openWith(inner, { beforeRead: async () => void (await late.begin('x')) });
+    expect(await operator.forget(['x'])).to.equal(0);
+    expect(await late.end('x', { status: 'success' })).to.equal('completed');
+  });
+
+  it('fenced: what changes all the time is neither forgotten nor put back, and whoever asks is told', async () => {
+    const store = createMemoryStore();
+    const other = await LoopState.open(openMemoryBackend({ store }));
+    await other.begin('x');
+    await other.end('x', { status: 'error' });
+    let round = 0;
+    const beforeCommit = async (): Promise<void> => {
+      round += 1;
+      await other.putItems([{ id: 'x', item: { status: 'failed', attempt: 1, round } }], () => true);
+    };
+    const operator = await openWith(openMemoryBackend({ store }), { beforeCommit });
+    expect(await codeOf(operator.retry(['x']))).to.equal('LOOPSTATE_UNAVAILABLE');
+    expect(await codeOf(operator.forget(['x']))).to.equal('LOOPSTATE_UNAVAILABLE');
+    expect(await other.read('x')).to.include({ status: 'failed', round });
   });
 
   it('fenced: a run that is released loses all that it holds, is told, and goes on under another id', async () => {
@@ -87,4 +115,25 @@ async function handles(reach: BackendTraits['reach'] = 'process') {
   const store = createMemoryStore();
   const [a, b] = [await LoopState.open(openMemoryBackend({ store, reach })), await LoopState.open(openMemoryBackend({ store, reach }))];
   return { a, b };
+}
+
+/** A state before whose reads or commits something else happens. */
+async function openWith(
+  inner: StateBackend,
+  { beforeRead, beforeCommit }: { readonly beforeRead?: () => Promise<void>; readonly beforeCommit?: () => Promise<void> },
+): Promise<LoopState> {
+  return await LoopState.open({
+    traits: inner.traits,
+    recovery: [],
+    async read(keys) {
+      await beforeRead?.();
+      return await inner.read(keys);
+    },
+    async commit(commit) {
+      await beforeCommit?.();
+      return await inner.commit(commit);
+    },
+    changes: (since) => inner.changes(since),
+    close: () => inner.close(),
+  });
 }
