@@ -5,11 +5,11 @@ import type { Json } from './backend.js';
 import { encodeValue, isPlainAndSmall } from './checked-commit.js';
 import { isLoopStateError, LoopStateError } from './errors.js';
 import { CRASHES_UNTIL_ALONE, cutReason, type ItemRecord } from './loop-records.js';
-import { nanoUsdOf, usdOf } from './nano-usd.js';
+import { isUsd, nanoUsdOf, usdOf } from './nano-usd.js';
 
 /** What an attempt cost. Anything beside `usd` is kept as it is. */
 export interface Cost {
-  /** In US dollars; from 0. */
+  /** In US dollars; from 0 to 1e15. */
   readonly usd?: number;
   readonly [name: string]: Json | undefined;
 }
@@ -160,7 +160,7 @@ function whyRefused(result: ItemResult, key: string): string | undefined {
   let text: string;
   try {
     const usd: unknown = result.cost?.usd;
-    if (usd !== undefined && !(typeof usd === 'number' && Number.isFinite(usd) && usd >= 0)) return 'cost.usd is not an amount from 0.';
+    if (usd !== undefined && !isUsd(usd)) return 'cost.usd is not an amount from 0 to 1e15.';
     const stored = { output: result.status === 'success' ? (result.output ?? null) : null, cost: result.cost ?? null };
     if (isPlainAndSmall(stored)) return undefined;
     text = encodeValue(stored, key);
@@ -172,11 +172,11 @@ function whyRefused(result: ItemResult, key: string): string | undefined {
   return Buffer.byteLength(text) > 1_024 * 1_024 - 8_192 ? `it has ${Buffer.byteLength(text)} bytes as JSON.` : undefined;
 }
 
-/** A cost that is no amount (missing, negative, not finite, not to be read) counts as nothing. */
+/** A cost that is no amount (missing, negative, endless, not to be read) counts as nothing. */
 function usableUsd(cost: Cost | undefined): number {
   try {
     const usd: unknown = cost?.usd;
-    return typeof usd === 'number' && Number.isFinite(usd) && usd > 0 ? usd : 0;
+    return isUsd(usd) ? usd : 0;
   } catch {
     return 0;
   }

@@ -101,6 +101,17 @@ describe('runLoop', () => {
     for (const id of Object.keys(ends)) expect(await state.read(id), id).to.include({ status: 'failed' });
   });
 
+  it('once-recorded: a cost beyond all money is the failure of its item, and counts as nothing', async () => {
+    const { state, run } = await loop();
+    const { result } = await run({ items: ['1e300', '1e16', '1e15'], work: (id) => ({ status: 'success', cost: { usd: Number(id) } }) });
+    expect(result.counts).to.include({ completed: 1, failed: 2 });
+    for (const id of ['1e300', '1e16']) expect(await state.read(id)).to.include({ status: 'failed', code: 'LOOPSTATE_RESULT_REFUSED' });
+    const ends: unknown[] = [{ status: 'glitch', cost: { usd: 1e300 } }];
+    const glitched = await run({ items: ['x'], glitches: FAST, work: () => ends.shift() });
+    expect(glitched.result.counts).to.include({ glitches: 1, completed: 1 });
+    expect(state.progress.costUsd).to.equal(1e15);
+  });
+
   it('runs as many at once as it is told, and no more', async () => {
     const { run } = await loop();
     let now = 0;
