@@ -96,8 +96,7 @@ export async function adoptClient(
   given: GivenClient,
   { firstKey, timeoutMs }: { firstKey: string; timeoutMs: number },
 ): Promise<Connection> {
-  const keyv = given instanceof KeyvRedis || isKeyvRedis(given) ? given : new KeyvRedis<unknown>(given);
-  keyv.on('error', () => {});
+  const keyv = keyvOf(given);
   const client = (await withDeadline(keyv.getClient(), timeoutMs)) as unknown as DriverClient;
   const connection = new GivenConnection(senderOf(client, firstKey));
   await withDeadline(connection.send(['PING']), timeoutMs);
@@ -228,6 +227,19 @@ function senderOf(client: DriverClient, firstKey: string): Sender {
   if ('getSentinelNode' in client) return (args, options) => client.sendCommand(false, [...args], options);
   if ('nodeByAddress' in client) return (args, options) => client.sendCommand(firstKey, false, [...args], options);
   return (args, options) => client.sendCommand([...args], options);
+}
+
+/** Of each client that was adopted, the one that holds it: every other would add listeners of its own, after each outage. */
+const ADOPTED = new WeakMap<object, KeyvRedis<unknown>>();
+
+function keyvOf(given: GivenClient): KeyvRedis<unknown> {
+  const known = typeof given === 'object' ? ADOPTED.get(given) : undefined;
+  if (known !== undefined) return known;
+  const keyv = given instanceof KeyvRedis || isKeyvRedis(given) ? given : new KeyvRedis<unknown>(given);
+  keyv.on('error', () => {});
+  // Options make a client anew each time.
+  if (typeof given === 'object' && (keyv === given || 'sendCommand' in given)) ADOPTED.set(given, keyv);
+  return keyv;
 }
 
 function isKeyvRedis(given: GivenClient): given is KeyvRedis<unknown> {

@@ -30,6 +30,24 @@ describe('redis: clients of the caller', () => {
     client.destroy();
   });
 
+  it('a client that is asked again and again through an outage gets no more listeners by that', async () => {
+    const own = await startRedis();
+    const client = createClient({ socket: { port: own.port, reconnectStrategy: 50 } });
+    client.on('error', () => {});
+    await client.connect();
+    const listeners = () => client.eventNames().reduce((sum, name) => sum + client.listenerCount(name), 0);
+    const store = await openHere({ client, job: 'j', commandTimeoutMs: 50 });
+    const before = listeners();
+    process.kill(own.pid, 'SIGSTOP');
+    for (let reads = 0; reads < 5; reads++) expect(await codeOf(store.read(['a']))).to.equal('LOOPSTATE_UNAVAILABLE');
+    process.kill(own.pid, 'SIGCONT');
+    await until(async () => (await store.read(['a'])).length === 1, 'the server to answer');
+    expect(listeners()).to.equal(before);
+    await store.close();
+    client.destroy();
+    await own.remove();
+  });
+
   it('a KeyvRedis is connected if need be, and still open when the handle is closed', async () => {
     const keyv = new KeyvRedis(`redis://127.0.0.1:${server.port}`);
     const store = await openHere({ keyv, job: newJob() });
