@@ -13,6 +13,7 @@ import { assertKnownFormat, checkId, type ItemStatus, itemKey, type RunRecord } 
 import { type KnownItem, LoopView, type Progress } from './loop-view.js';
 import { Membership, type MembershipEvent } from './membership.js';
 import type { MovableEntry } from './movable-item.js';
+import { USD_MAX } from './nano-usd.js';
 import { forgetAllItems, forgetItems, type MayPut, type Placed, putCarriedUsd, putItems, retryItems } from './operations.js';
 import { checkDigest, checkLoopStateOptions, numberOption } from './options.js';
 import { BackwardsGuard, restore, type WentBackwardsEvent } from './restoration.js';
@@ -258,10 +259,10 @@ export class LoopState {
     return this.#link.view.meta?.record.carriedUsd ?? 0;
   }
 
-  /** Says what was spent before this store began. Errors: `LOOPSTATE_BAD_OPTION`, and what the backend raises. */
+  /** Says what was spent before this store began, from 0 to 1e15. Errors: `LOOPSTATE_BAD_OPTION`, and what the backend raises. */
   async putCarriedUsd(carriedUsd: number): Promise<void> {
     this.#assertOpen();
-    const usd = numberOption('carriedUsd', carriedUsd, 0, { min: 0, max: Number.MAX_VALUE });
+    const usd = numberOption('carriedUsd', carriedUsd, 0, { min: 0, max: USD_MAX });
     await this.#guard.run(() => putCarriedUsd(this.#link, this.runId, usd, () => this.environment.newId()));
   }
 

@@ -6,6 +6,7 @@ import { encodeValue } from './checked-commit.js';
 import { isLoopStateError } from './errors.js';
 import { released } from './item-results.js';
 import { checkId, type ItemRecord, type ItemStatus, itemKey, REASON_BYTES } from './loop-records.js';
+import { nanoUsdOf } from './nano-usd.js';
 import { DIGEST_LENGTH_MAX } from './options.js';
 
 /** See the file's comment. */
@@ -34,7 +35,7 @@ const FIELDS: { readonly [Name in keyof MovableItem]-?: Test } = {
   crashes: isCount,
   glitches: isCount,
   waitMs: isAmount,
-  costUsd: isAmount,
+  costUsd: (value) => isAmount(value) && Number.isFinite(nanoUsdOf(value as number)),
   cost: isAny,
   output: isAny,
   reason: (value) => isText(value) && Buffer.byteLength(value as string) <= REASON_BYTES,

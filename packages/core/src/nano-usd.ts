@@ -1,7 +1,7 @@
 /** Sums of money are kept in billionths of a dollar, so that adding and taking away stays exact, in whichever order. */
 
 /** More than there is: what all attempts of a loop may cost together stays finite, in billionths too. */
-const USD_MAX = 1e15;
+export const USD_MAX = 1e15;
 
 /** Whether a value is an amount in US dollars that can be kept. */
 export function isUsd(value: unknown): value is number {

@@ -11,6 +11,7 @@ import { isLoopStateError } from './errors.js';
 import type { Cost } from './item-results.js';
 import { checkId, cutReason, itemKey, META_KEY, type MetaRecord, RECORD_FORMAT } from './loop-records.js';
 import type { MovableEntry, MovableItem } from './movable-item.js';
+import { isUsd } from './nano-usd.js';
 
 type Document = { readonly [key: string]: Json };
 
@@ -82,7 +83,7 @@ function costs(cost: Json | undefined): Pick<MovableItem, 'cost' | 'costUsd'> {
 }
 
 function usdOf(value: Json | undefined): number {
-  return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : 0;
+  return isUsd(value) ? value : 0;
 }
 
 function isId(id: unknown): id is string {

@@ -123,6 +123,7 @@ describe('Moving a loop', () => {
       { ...DONE, attempt: -1 },
       { ...DONE, attempt: 1.5 },
       { ...DONE, costUsd: Number.POSITIVE_INFINITY },
+      { ...DONE, costUsd: 1e300 },
       { ...DONE, reason: 'x'.repeat(4_097) },
       { ...DONE, output: -0 },
       { ...DONE, output: '\ud800' },

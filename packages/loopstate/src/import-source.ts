@@ -2,6 +2,7 @@
  * What can be imported, found out from a file: an export of loopstate, one of the two older formats, or a job log of GNU parallel. All of it is
  * read once before anything is imported, so what is refused has changed nothing.
  */
+import { isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { isOldFormat, itemsFromOldFormat, type Json, LoopStateError, type MovableEntry, whyNotMovable } from '@loopstate/core';
@@ -108,7 +109,10 @@ async function openOldFormat(
   path: string,
   { source, format }: { readonly source: string; readonly format: 'v1' | 'v2' | undefined },
 ): Promise<ImportSource> {
-  const document = parsed(await readFile(path, 'utf8'));
+  const bytes = await readFile(path);
+  // Two ids could become one.
+  if (!isUtf8(bytes)) throw foreign(source, 'it is not UTF-8');
+  const document = parsed(bytes.toString());
   if (document === undefined) throw foreign(source, 'it is no JSON, or was cut');
   if (isOwnState(document)) throw foreign(source, 'it is a state itself: use loopstate copy');
   if (!isOldFormat(document)) throw foreign(source, 'it is nothing that loopstate knows');

@@ -126,6 +126,9 @@ describe('An export', () => {
     const document = JSON.parse(await exported(ENTRIES, 0, version2Text)) as { [name: string]: Json };
     expect(Object.keys(document)).to.deep.equal(['version', 'results', 'claims', 'totalUsd']);
     expect(await codeOf(at(JSON.stringify(document)), { format: 'v1' })).to.equal('LOOPSTATE_FOREIGN');
+    // Read as if it were UTF-8, two ids would be one.
+    const latin1 = JSON.stringify({ version: 2, results: { Müller: { status: 'success' }, Möller: { status: 'success' } } });
+    expect(await codeOf(at(Buffer.from(latin1, 'latin1')))).to.equal('LOOPSTATE_FOREIGN');
     expect((await imported(at('\ufeff{"completed":["x"],"failed":[{"id":"y","reason":"no"}]}'))).format).to.equal('v1');
   });
 });
