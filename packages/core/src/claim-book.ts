@@ -219,7 +219,10 @@ export class ClaimBook implements ClaimKeeper {
     try {
       await this.#settle(held, released(held.record));
     } catch (error) {
-      if (!isLoopStateError(error, 'LOOPSTATE_LEASE_LOST') && !isLoopStateError(error, 'LOOPSTATE_NOT_CLAIMED')) throw error;
+      if (isLoopStateError(error, 'LOOPSTATE_LEASE_LOST') || isLoopStateError(error, 'LOOPSTATE_NOT_CLAIMED')) return;
+      // Nobody works on it any more, whatever the store says of it: the next claim of this run may take it.
+      this.#settled(held);
+      throw error;
     }
   }
 

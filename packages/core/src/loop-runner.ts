@@ -264,8 +264,10 @@ export class LoopRunner<I extends LoopItem> {
     if (end === 'cut-short') return await this.#giveBack(id, claim);
     try {
       const told = await this.#persist(() => this.#settle(id, claim, end, item), this.#hard.signal);
-      if (told === undefined) this.#counts.unrecorded += 1;
-      else this.#emit(told);
+      if (told !== undefined) return this.#emit(told);
+      this.#counts.unrecorded += 1;
+      // The next loop on this state must not wait for it. If the outcome has come through after all, it stands.
+      await claim.release().catch(() => undefined);
     } catch (error) {
       if (!isLoopStateError(error, 'LOOPSTATE_LEASE_LOST')) {
         await this.#giveBack(id, claim);

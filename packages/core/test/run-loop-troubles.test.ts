@@ -77,6 +77,16 @@ describe('runLoop and a store that fails', () => {
     expect(result.counts).to.include({ started: 1, completed: 0, unrecorded: 1 });
   });
 
+  it('gives up what it could not record or give back, and the next loop on the same state runs it', async () => {
+    const { state, backend, run } = await loop();
+    const { result } = await run({ items: numbered(3), concurrency: 2, giveUpAfterMs: 300, work: () => takeAway(backend) });
+    expect(result).to.include({ reason: 'state-unavailable' });
+    backend.isAway = false;
+    const next = await run({ items: numbered(3), work: () => undefined });
+    expect(next.result).to.include({ reason: 'all-done' });
+    expect(state.progress).to.include({ completed: 3, inProgress: 0 });
+  });
+
   it('keeps the process running while a reply is asked for again', async () => {
     const child = await spawnCompiled('packages/core/test/programs/lose-replies.ts', [], { stdio: ['ignore', 'pipe', 'inherit'] });
     const printed = text(child.stdout as Readable);
