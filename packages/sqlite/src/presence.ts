@@ -14,9 +14,6 @@ import { isBusy } from './trouble.js';
 /** So long whoever is alone may prepare a large database. */
 const LEFT_WITHIN_MS = 120_000;
 
-/** So long whoever leaves waits for those who leave at the same time: one of them must be the last. */
-const LEAVING_TOGETHER_MS = 40;
-
 /** See the invariant above. */
 export class Presence {
   readonly #connection: SqlConnection;
@@ -33,7 +30,6 @@ export class Presence {
   static async enter(path: string, { withinMs, whenAlone }: { withinMs: number; whenAlone: () => Promise<void> }): Promise<Presence> {
     const connection = await openAttached(path, 'presence');
     try {
-      await doNotWait(connection);
       // What is kept there is worth nothing.
       await whenFree(withinMs, () => connection.query('PRAGMA presence.synchronous = OFF'));
       let isPrepared = false;
@@ -55,10 +51,7 @@ export class Presence {
       await run();
       return true;
     }
-    return await withAttached(path, 'presence', async (connection) => {
-      await doNotWait(connection);
-      return await runAlone(connection, run);
-    });
+    return await withAttached(path, 'presence', (connection) => runAlone(connection, run));
   }
 
   /**
@@ -67,7 +60,6 @@ export class Presence {
    */
   async leave({ whenLast, whenOthers }: { whenLast: () => Promise<void>; whenOthers: () => Promise<void> }): Promise<void> {
     try {
-      await this.#connection.query(`PRAGMA busy_timeout = ${LEAVING_TOGETHER_MS}`);
       await this.#connection.query('COMMIT');
       if (await runAlone(this.#connection, whenLast)) return;
       await whenFree(LEFT_WITHIN_MS, () => beginShared(this.#connection));
@@ -79,7 +71,10 @@ export class Presence {
   }
 }
 
-/** Runs `run` while nobody else is present; resolves to false if someone is. */
+/**
+ * Runs `run` while nobody else is present; resolves to false if someone is. It waits for as long as every connection waits (40 ms): others who
+ * are about to enter hold the lock for a moment, and must not be taken for present, or all of them would find nothing prepared.
+ */
 async function runAlone(connection: SqlConnection, run: () => Promise<void>): Promise<boolean> {
   try {
     await connection.query('BEGIN EXCLUSIVE');
@@ -93,11 +88,6 @@ async function runAlone(connection: SqlConnection, run: () => Promise<void>): Pr
     await connection.query('COMMIT');
   }
   return true;
-}
-
-/** Whoever is present stays so: there is nothing to wait for. */
-async function doNotWait(connection: SqlConnection): Promise<void> {
-  await connection.query('PRAGMA busy_timeout = 0');
 }
 
 async function beginShared(connection: SqlConnection): Promise<void> {
