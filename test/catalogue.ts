@@ -49,6 +49,7 @@ export const CATALOGUE: readonly (readonly [test: string, backends: readonly str
   ['P3 random files', ['file', 'sqlite']],
   ['P4 random command lines', ['every']],
   ['P5 random URLs', ['every', 'file', 'redis']],
+  ['P6 random shell commands', ['every']],
 ];
 
 export function mochaGlobalSetup(): void {

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { prove } from '@loopstate/conformance';
 import { isLoopStateError } from '@loopstate/core';
 import { expect } from 'chai';
 import fc from 'fast-check';
@@ -148,10 +149,11 @@ describe('random commands for a shell', () => {
   };
 
   it('each placeholder is one word, as it is', async () => {
-    await holdsFor(fc.tuple(line, values), 400, async ([{ text, value: expected }, given]) => {
+    const cases = await holdsFor(fc.tuple(line, values), 400, async ([{ text, value: expected }, given]) => {
       const command = shellCommand([text], { hasFields: true });
       expect(run(command, given)).to.deep.equal({ stdout: expected(given), stderr: '', files: [] });
     });
+    prove({ test: 'P6 random shell commands', backend: 'every', counts: { cases }, least: { cases: 400 } });
   }).timeout(PROPERTY_TIMEOUT_MS);
 
   it('no value is ever run, whatever the command', async () => {
