@@ -8,7 +8,8 @@ const TEMPORARY = /^\.[0-9a-f]{16}\.tmp(-journal|-wal|-shm)?$/;
  * - `state.db`, `state.db-wal`, `state.db-shm`: the database, as SQLite keeps it;
  * - `state.db.backup`: the copy;
  * - `state.db.restored`: a database that a repair has finished, and that is about to take the place of the one that was damaged;
- * - `state.db.lock`: who has the database open (a database as well, and never anything but a lock);
+ * - `state.db.lock`, `state.db.door`: who has the database open, and who is just opening or closing it (databases as well, and never
+ *   anything but locks);
  * - `state.db.<random>.tmp`: on its way to another name, never read;
  * - `….damaged-<time>`: put aside, never deleted.
  */
@@ -35,8 +36,12 @@ export class StoreNames {
     return `${this.database}.restored`;
   }
 
-  get lock(): string {
+  get presence(): string {
     return `${this.database}.lock`;
+  }
+
+  get door(): string {
+    return `${this.database}.door`;
   }
 
   /** The database and what SQLite keeps beside it. */

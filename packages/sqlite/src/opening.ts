@@ -14,9 +14,6 @@ import { inspectCopy, prepare, refuse, remedyFor, removeTemporaries } from './pr
 import { Presence } from './presence.js';
 import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
 
-/** So long whoever is alone may check and repair a large database, or copy it, while others wait to open it. */
-const PREPARED_WITHIN_MS = 120_000;
-
 /** What opening needs of the world. */
 export interface Surroundings {
   readonly job: string;
@@ -60,7 +57,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   const { busyTimeoutMs, logBytesMax } = surroundings;
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'write' });
   // A file that is to be refused gets nothing put beside it, not even a lock.
-  const before = (await statIfPresent(names.lock)) === undefined ? await refuseOrKeepLog(names, surroundings.now()) : undefined;
+  const before = (await statIfPresent(names.presence)) === undefined ? await refuseOrKeepLog(names, surroundings.now()) : undefined;
   let connection: SqlConnection | undefined;
   const findings: RecoveryFinding[] = [];
   const whenAlone = async (): Promise<void> => {
@@ -90,7 +87,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   let presence: Presence;
   try {
     await makeDirectories(names.directory);
-    presence = await Presence.enter(names.lock, { withinMs: PREPARED_WITHIN_MS, whenAlone });
+    presence = await Presence.enter(names, whenAlone);
   } catch (error) {
     await connection?.close();
     throw error;
@@ -177,7 +174,7 @@ async function look(names: StoreNames): Promise<HeldInspection & { readonly log:
       // One that is damaged is not shown to SQLite, which would take it away.
       if (log !== 'damaged') held = await inspectLeft(names, 'first');
     };
-    await Presence.ifAlone(names.lock, judge).catch(async (error) => {
+    await Presence.ifAlone(names, judge).catch(async (error) => {
       await held?.release();
       // Where nothing may be written there is no lock to be had; nor would SQLite take the log away, as it would one that can't be judged.
       if (isAlone) throw error;
@@ -195,7 +192,7 @@ async function look(names: StoreNames): Promise<HeldInspection & { readonly log:
 async function closeReader(names: StoreNames, connection: SqlConnection, { hadLog }: { hadLog: boolean }): Promise<void> {
   try {
     if (hadLog || (await statIfPresent(names.log)) !== undefined) {
-      await Presence.ifAlone(names.lock, async () => {
+      await Presence.ifAlone(names, async () => {
         await connection.query('PRAGMA query_only = 0');
         await markOpen(connection, false);
       });

@@ -2,79 +2,108 @@
  * Who has a database open, so that the first to open it can put right what is wrong while nobody else uses it, and the last to
  * leave can make a copy that holds everything.
  *
- * It is a lock of SQLite on a file of its own, which the kernel releases when a process dies: shared by all that are present,
- * exclusive for whoever is alone and works on the files themselves.
+ * Two locks of SQLite, each on a file of its own, which the kernel releases when a process dies:
+ * - the *door*, exclusive: whoever enters, leaves or asks whether it is alone goes one at a time;
+ * - the *presence*, shared by all that are present, exclusive for whoever is alone and works on the files themselves.
  *
- * **Invariant:** from `enter` to `leave` the transaction that holds the lock is open.
+ * **Invariant:** the presence is touched by nobody who does not hold the door. So whoever holds the door and finds the presence locked
+ * has learned at once, and for good, that another is present who has entered: none is about to enter, to leave, or only looking.
  */
-import { openAttached, rollBack, type SqlConnection, whenFree, withAttached } from './connection.js';
+import { openAttached, type SqlConnection, whenFree, withAttached } from './connection.js';
+import type { StoreNames } from './names.js';
 import { statIfPresent } from './place.js';
 import { isBusy } from './trouble.js';
 
-/** So long whoever is alone may prepare a large database. */
-const LEFT_WITHIN_MS = 120_000;
+/** So long whoever is alone may check and repair a large database, or copy it, while others wait at the door. */
+const WITHIN_MS = 120_000;
 
-/** See the invariant above. */
+/** A setting for files of which nothing is kept but their locks. */
+const WORTHLESS = 'synchronous = OFF';
+
+/** The files of the two locks. */
+type LockNames = Pick<StoreNames, 'door' | 'presence'>;
+
+/** One that is present. */
 export class Presence {
+  readonly #names: LockNames;
   readonly #connection: SqlConnection;
 
-  private constructor(connection: SqlConnection) {
+  private constructor(names: LockNames, connection: SqlConnection) {
+    this.#names = names;
     this.#connection = connection;
   }
 
   /**
-   * Is present from now on; before that, if nobody else is, runs `whenAlone`, while all others wait for at most `withinMs`.
+   * Is present from now on; before that, if nobody else is, runs `whenAlone`.
    *
    * Errors: those of `whenAlone`, those of SQLite.
    */
-  static async enter(path: string, { withinMs, whenAlone }: { withinMs: number; whenAlone: () => Promise<void> }): Promise<Presence> {
-    const connection = await openAttached(path, 'presence');
-    try {
-      // What is kept there is worth nothing.
-      await whenFree(withinMs, () => connection.query('PRAGMA presence.synchronous = OFF'));
-      let isPrepared = false;
-      await whenFree(withinMs, async () => {
-        if (!isPrepared) isPrepared = await runAlone(connection, whenAlone);
+  static async enter(names: LockNames, whenAlone: () => Promise<void>): Promise<Presence> {
+    return await throughDoor(names, async () => {
+      const connection = await openPresence(names);
+      try {
         // If others are present, the first of them has prepared everything.
+        await runAlone(connection, whenAlone);
         await beginShared(connection);
-      });
-      return new Presence(connection);
-    } catch (error) {
-      await connection.close();
-      throw error;
-    }
+        return new Presence(names, connection);
+      } catch (error) {
+        await connection.close();
+        throw error;
+      }
+    });
   }
 
   /** Runs `run` if nobody is present, while newcomers wait; makes nothing. Resolves to whether it ran. Errors: those of `run`, those of SQLite. */
-  static async ifAlone(path: string, run: () => Promise<void>): Promise<boolean> {
-    if ((await statIfPresent(path)) === undefined) {
+  static async ifAlone(names: LockNames, run: () => Promise<void>): Promise<boolean> {
+    if ((await statIfPresent(names.presence)) === undefined) {
       await run();
       return true;
     }
-    return await withAttached(path, 'presence', (connection) => runAlone(connection, run));
+    return await throughDoor(names, async () => {
+      const connection = await openPresence(names);
+      try {
+        return await runAlone(connection, run);
+      } finally {
+        await connection.close();
+      }
+    });
   }
 
   /**
-   * Is present no more. If nobody else is, runs `whenLast`, while newcomers wait; else `whenOthers`, while nobody is alone and prepares.
+   * Is present no more. If nobody else is, runs `whenLast`, else `whenOthers`, while nobody enters or leaves.
    * Errors: those of both, those of SQLite.
    */
   async leave({ whenLast, whenOthers }: { whenLast: () => Promise<void>; whenOthers: () => Promise<void> }): Promise<void> {
     try {
-      await this.#connection.query('COMMIT');
-      if (await runAlone(this.#connection, whenLast)) return;
-      await whenFree(LEFT_WITHIN_MS, () => beginShared(this.#connection));
-      await whenOthers();
-      await this.#connection.query('COMMIT');
+      await throughDoor(this.#names, async () => {
+        await this.#connection.query('COMMIT');
+        if (!(await runAlone(this.#connection, whenLast))) await whenOthers();
+      });
     } finally {
       await this.#connection.close();
     }
   }
 }
 
-/**
- * Runs `run` while nobody else is present; resolves to false if someone is. It waits for as long as every connection waits (40 ms): others who
- * are about to enter hold the lock for a moment, and must not be taken for present, or all of them would find nothing prepared.
- */
+async function throughDoor<T>({ door }: LockNames, run: () => Promise<T>): Promise<T> {
+  return await withAttached(door, 'door', async (connection) => {
+    await whenFree(WITHIN_MS, async () => {
+      await connection.query(`PRAGMA door.${WORTHLESS}`);
+      await connection.query('BEGIN EXCLUSIVE');
+    });
+    return await thenCommit(connection, run);
+  });
+}
+
+async function openPresence({ presence }: LockNames): Promise<SqlConnection> {
+  const connection = await openAttached(presence, 'presence');
+  await connection.query(`PRAGMA presence.${WORTHLESS}`);
+  // Whoever is present stays so: see the invariant.
+  await connection.query('PRAGMA busy_timeout = 0');
+  return connection;
+}
+
+/** Runs `run` while nobody else is present; resolves to false if someone is. */
 async function runAlone(connection: SqlConnection, run: () => Promise<void>): Promise<boolean> {
   try {
     await connection.query('BEGIN EXCLUSIVE');
@@ -82,21 +111,21 @@ async function runAlone(connection: SqlConnection, run: () => Promise<void>): Pr
     if (isBusy(error)) return false;
     throw error;
   }
+  await thenCommit(connection, run);
+  return true;
+}
+
+/** Ends the transaction in any case; not by ROLLBACK, since SQLite makes an empty file a database with the first that is committed. */
+async function thenCommit<T>(connection: SqlConnection, run: () => Promise<T>): Promise<T> {
   try {
-    await run();
+    return await run();
   } finally {
     await connection.query('COMMIT');
   }
-  return true;
 }
 
 async function beginShared(connection: SqlConnection): Promise<void> {
   await connection.query('BEGIN');
-  try {
-    // A transaction takes its lock with the first statement that reads.
-    await connection.query('SELECT count(*) FROM presence.sqlite_schema');
-  } catch (error) {
-    await rollBack(connection);
-    throw error;
-  }
+  // A transaction takes its lock with the first statement that reads.
+  await connection.query('SELECT count(*) FROM presence.sqlite_schema');
 }

@@ -1,35 +1,68 @@
-/** Proves that whoever opens a database finds it prepared, also where another is about to enter at the same moment. */
+/** Proves that the first to open a database and the last to close it know that they are, however the steps of others fall between theirs. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { openAttached } from '../src/connection.js';
+import { StoreNames } from '../src/names.js';
 import { Presence } from '../src/presence.js';
 import { type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
 
-/** Well below the 40 ms for which an entering process waits. */
-const MOMENT_MS = 5;
+/** Longer than SQLite itself waits for a lock. */
+const HELD_UP_MS = 60;
+/** More than two that enter or leave have together. */
+const STATEMENTS = 24;
+
+const nothing = async (): Promise<void> => undefined;
 
 describe('sqlite: presence', () => {
-  it('always-starts: who holds the lock for a moment only is not taken for present', async () => {
-    await withDirectory(async (directory) => {
-      const path = join(directory, 'lock');
-      const other = await openAttached(path, 'presence');
-      await other.query('BEGIN');
-      await other.query('SELECT count(*) FROM presence.sqlite_schema');
-      let letGo: Promise<unknown> | undefined;
-      const see: SeeStatement = (sql, pass) => {
-        if (sql === 'BEGIN EXCLUSIVE') letGo ??= sleep(MOMENT_MS).then(() => other.query('COMMIT'));
-        return pass();
-      };
+  it('always-starts: of two that enter, one failing as it prepares and held up anywhere, none is present with nothing prepared', async () => {
+    await withEachHeldUp(async (names) => {
+      let calls = 0;
       let isPrepared = false;
-      const whenAlone = async (): Promise<void> => {
-        isPrepared = true;
+      const enter = async (): Promise<{ presence: Presence; foundPrepared: boolean }> => {
+        const presence = await Presence.enter(names, async () => {
+          calls++;
+          if (calls === 1) throw new Error('it ends while it prepares');
+          isPrepared = true;
+        });
+        return { presence, foundPrepared: isPrepared };
       };
-      const presence = await withStatementsCaught(see, () => Presence.enter(path, { withinMs: 5_000, whenAlone }));
-      expect(isPrepared).to.equal(true);
-      await letGo;
-      await other.close();
-      await presence.leave({ whenLast: async () => {}, whenOthers: async () => {} });
+      const [first, second] = await Promise.allSettled([enter(), enter()]);
+      for (const entered of [first, second]) {
+        if (entered.status === 'rejected') continue;
+        expect(entered.value.foundPrepared).to.equal(true);
+        await entered.value.presence.leave({ whenLast: nothing, whenOthers: nothing });
+      }
+      expect(calls).to.equal(2);
+    });
+  });
+
+  it('always-starts: of two that leave, held up anywhere, one is the last', async () => {
+    await withEachHeldUp(async (names) => {
+      const left: string[] = [];
+      const present = [await Presence.enter(names, nothing), await Presence.enter(names, nothing)];
+      const leave = (presence: Presence) =>
+        presence.leave({
+          whenLast: async () => {
+            left.push('last');
+          },
+          whenOthers: async () => {
+            left.push('others');
+          },
+        });
+      await Promise.all(present.map(leave));
+      expect(left).to.deep.equal(['others', 'last']);
     });
   });
 });
+
+/** Runs `run` as often as two processes have statements, each time with another of them held up. */
+async function withEachHeldUp(run: (names: StoreNames) => Promise<void>): Promise<void> {
+  for (let heldUp = 0; heldUp < STATEMENTS; heldUp++) {
+    let statement = 0;
+    const see: SeeStatement = async (_sql, pass) => {
+      if (statement++ === heldUp) await sleep(HELD_UP_MS);
+      return await pass();
+    };
+    await withDirectory((directory) => withStatementsCaught(see, () => run(new StoreNames(join(directory, 'state.db')))));
+  }
+}
