@@ -50,9 +50,13 @@ export class BackwardsGuard {
     if (this.#isDue) await this.#restoreOnce();
     const answered = call();
     this.#calls.add(answered);
-    const forget = (): boolean => this.#calls.delete(answered);
-    answered.then(forget, forget);
-    return await answered.catch((cause: unknown) => this.#recover(cause));
+    try {
+      return await answered;
+    } catch (cause) {
+      return await this.#recover(cause);
+    } finally {
+      this.#calls.delete(answered);
+    }
   }
 
   /** Guards a long reading, which others need not wait for: one that meets the loss breaks off. Errors: as of a call. */
