@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { spawnCompiled } from '../support/compiled.js';
 import { compete, type Turn, timesAsLong } from './contest.js';
 import type { SectionOptions, SectionResult } from './section.js';
@@ -10,6 +11,7 @@ import { complete } from './workload.js';
 
 const COMMANDS = 1_000;
 const DONE = 100_000;
+const SPAWN_ALONE = fileURLToPath(new URL('programs/spawn-alone.mjs', import.meta.url));
 const HOW_TO_INSTALL = 'GNU parallel is not installed: apt-get install parallel, or brew install parallel.';
 
 /** See the file's comment. */
@@ -30,13 +32,17 @@ export async function commandSection({ folder, rounds, scale }: SectionOptions):
     [
       { name: 'loopstate run -j2', turn: (round) => run(`few-${round}`, few, 2) },
       { name: 'parallel -j2 --joblog', turn: (round) => parallel(`few-${round}`, few) },
+      {
+        name: 'spawn of Node, two at a time (no state)',
+        turn: () => timed(() => spawn(process.execPath, [SPAWN_ALONE, `${Math.ceil(COMMANDS * scale)}`], QUIET)),
+      },
       { name: 'xargs -P2 -n1 (no state)', turn: () => timed(() => spawn('xargs', ['-a', few, '-P2', '-n1', 'true'], QUIET)) },
       { name: 'loopstate run, 100,000 done', turn: () => run('done', many, 2) },
       { name: 'parallel --resume, 100,000 done', turn: () => parallel('done', many, '--resume') },
     ],
     { rounds: Math.min(rounds, 3) },
   );
-  const [ours, theirs, , resumed, theirsResumed] = standings as [Row, Row, Row, Row, Row];
+  const [ours, theirs, , , resumed, theirsResumed] = standings as [Row, Row, Row, Row, Row, Row];
   rmSync(log('done'), { force: true });
   return {
     title: 'The command',
