@@ -1,8 +1,5 @@
-import type { RecordBlock } from './record-block.js';
+import type { ChosenRecords } from './record-block.js';
 import type { LogEntry, RecordLog } from './record-log.js';
-
-/** So much text is enough for one piece, however few records it is. */
-const TAKE_CHARS = 1_024 * 1_024;
 
 /**
  * The records of a log as they were at one moment.
@@ -38,21 +35,23 @@ export class LogCut {
     this.#kept.push(entry);
   }
 
-  /** The next records in one piece, as they are, where that can be; else `undefined`, and `take` has them. */
-  takeChunk(): RecordBlock | undefined {
-    const chunk = this.#log.wholeChunkAfter(this.#taken, this.revision);
-    if (chunk === undefined || this.#kept.some(({ revision }) => revision <= chunk.last)) return undefined;
-    this.#taken = chunk.last;
-    if (this.#taken === this.revision) this.#end();
-    return chunk.block;
+  /** The next records in one piece, as they are, where none of them was kept; else `undefined`, and `take` has them. */
+  takeChunk(): ChosenRecords | undefined {
+    for (;;) {
+      const chunk = this.#log.chunkAfter(this.#taken, this.revision);
+      if (chunk === undefined || this.#kept.some(({ revision }) => revision <= chunk.last)) return undefined;
+      this.#taken = chunk.last;
+      if (this.#taken === this.revision) this.#end();
+      if (chunk.records.count > 0) return chunk.records;
+    }
   }
 
-  /** The next records, `atLeast` so many if there are, fewer where they are large; none at the end. */
+  /** The next records, `atLeast` so many if there are in one chunk; none at the end. */
   take(atLeast: number): LogEntry[] {
     while (this.#taken < this.revision) {
-      const slice = this.#log.slice(this.#taken, atLeast, TAKE_CHARS);
-      const upTo = Math.min(slice.at(-1)?.revision ?? this.revision, this.revision);
-      const standing = slice.filter((entry) => entry.text !== undefined && entry.revision <= upTo);
+      const { entries, last } = this.#log.sliceOfChunk(this.#taken, atLeast);
+      const upTo = Math.min(last, this.revision);
+      const standing = entries.filter((entry) => entry.text !== undefined && entry.revision <= upTo);
       const replaced = this.#kept.filter((entry) => entry.revision <= upTo);
       this.#kept = this.#kept.filter((entry) => entry.revision > upTo);
       this.#taken = upTo;

@@ -23,6 +23,9 @@ const OPENING_BRACE = 0x7b;
 const CLOSING_BRACE = 0x7d;
 const ASCII_LAST = 0x7f;
 
+/** What stands between two records. */
+const BETWEEN = Buffer.from(',');
+
 const inflate: (bytes: Buffer) => Promise<Buffer> = promisify(inflateRaw);
 
 /** The fastest: records are much alike, so more effort gains little. */
@@ -32,6 +35,13 @@ const DEFLATE = { level: 1 } as const;
 export interface KeyVisitor {
   bytes(bytes: Uint8Array, start: number, end: number): number;
   text(key: string): number;
+}
+
+/** Some records of a block, as they were when they were chosen. */
+export interface ChosenRecords {
+  readonly count: number;
+  /** Their bytes with commas between, as they stand in a line; what is deflated is inflated on another thread. */
+  bytes(): Promise<Buffer>;
 }
 
 /** See the file's comment. */
@@ -131,15 +141,27 @@ export class RecordBlock {
     return this.#bytes ?? inflateRawSync(this.#deflated as Buffer);
   }
 
-  /** The same, inflated on another thread. Rejects if they can't be, which would be a defect of memory. */
-  async bytesLater(): Promise<Buffer> {
-    return this.#bytes ?? (await inflate(this.#deflated as Buffer));
+  /** Chooses records, none of them a deletion, without making values of them. */
+  choose(isChosen: (index: number) => boolean): ChosenRecords {
+    const stretches: { readonly start: number; end: number }[] = [];
+    let count = 0;
+    for (let index = 0; index < this.count; index++) {
+      if (this.isDeletion(index) || !isChosen(index)) continue;
+      count++;
+      const [start, end] = [this.#startOf(index), this.#ends[index] as number];
+      const before = stretches.at(-1);
+      if (before !== undefined && before.end + 1 === start) before.end = end;
+      else stretches.push({ start, end });
+    }
+    return { count, bytes: () => this.#bytesOf(stretches) };
   }
 
-  /** True if one of the records is a deletion. */
-  get hasDeletions(): boolean {
-    for (let index = 0; index < this.count; index++) if (this.isDeletion(index)) return true;
-    return false;
+  /** Rejects if what is deflated can't be inflated, which would be a defect of memory. */
+  async #bytesOf(stretches: readonly { readonly start: number; readonly end: number }[]): Promise<Buffer> {
+    const bytes = this.#bytes ?? (await inflate(this.#deflated as Buffer));
+    const [first, ...others] = stretches.map(({ start, end }) => bytes.subarray(start, end));
+    if (first === undefined) return Buffer.alloc(0);
+    return others.length === 0 ? first : Buffer.concat([first, ...others.flatMap((piece) => [BETWEEN, piece])]);
   }
 
   isDeletion(index: number): boolean {
@@ -150,8 +172,7 @@ export class RecordBlock {
   entryAt(index: number, key: string, bytes: Buffer): LogEntry {
     const revision = this.revisions[index] as number;
     if (this.isDeletion(index)) return { key, revision, at: 0, text: undefined };
-    const before = this.#endBefore(index);
-    const text = bytes.toString('utf8', before === 0 ? 0 : before + 1, this.#ends[index]);
+    const text = bytes.toString('utf8', this.#startOf(index), this.#ends[index]);
     const atStart = 3 + JSON.stringify(key).length + String(revision).length;
     const atEnd = text.indexOf(',', atStart);
     return { key, revision, at: Number(text.slice(atStart, atEnd)), text: text.slice(atEnd + 1, -1) };
@@ -191,6 +212,11 @@ export class RecordBlock {
   /** Keeps no more than the bytes of this block alive, and not all of the file that they were read from. */
   detach(): void {
     if (this.#bytes !== undefined && this.#bytes.buffer.byteLength > this.#bytes.length) this.#bytes = Buffer.from(this.#bytes);
+  }
+
+  #startOf(index: number): number {
+    const before = this.#endBefore(index);
+    return before === 0 ? 0 : before + 1;
   }
 
   #endBefore(index: number): number {

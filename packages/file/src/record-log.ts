@@ -12,7 +12,7 @@
  */
 import { Column, decodeValue, KeyTable, type StateChange, type StateRecord } from '@loopstate/core';
 import { LogCut } from './log-cut.js';
-import { type KeyVisitor, RecordBlock } from './record-block.js';
+import { type ChosenRecords, type KeyVisitor, RecordBlock } from './record-block.js';
 
 /** A chunk is closed when it has so many entries, at the end of a commit; a commit writes at most as many. */
 const CHUNK_ENTRIES = 1_000;
@@ -50,9 +50,17 @@ export function toRecord({ key, revision, at, text }: LogEntry): StateRecord {
   return { key, value: decodeValue(text ?? 'null'), revision, at };
 }
 
-/** Records that can be written as they are. */
-export interface TakenBlock {
-  readonly block: RecordBlock;
+/** All that stands of a chunk. */
+export interface StandingChunk {
+  readonly records: ChosenRecords;
+  /** The largest revision of the chunk. */
+  readonly last: number;
+}
+
+/** Some of what stands of a chunk. */
+export interface ChunkSlice {
+  readonly entries: LogEntry[];
+  /** The revision up to which that is all. */
   readonly last: number;
 }
 
@@ -156,18 +164,12 @@ export class RecordLog {
     else this.#rememberDeletion(entry);
   }
 
-  /**
-   * What stands after revision `after`, oldest first: at least `atLeast` entries, or the whole chunks with about `charsEnough` of text, if
-   * there is so much; whole commits.
-   */
-  slice(after: number, atLeast: number, charsEnough = Number.POSITIVE_INFINITY): LogEntry[] {
+  /** What stands after revision `after`, oldest first: at least `atLeast` entries, if there are so many; whole commits. */
+  slice(after: number, atLeast: number): LogEntry[] {
     const found: LogEntry[] = [];
-    let sizeBytes = 0;
     for (let at = this.#firstChunkAfter(after); at < this.#packed.length; at++) {
       const chunk = this.#packed[at] as Chunk;
       if (this.#collect(chunk, { after, atLeast, found })) return found;
-      sizeBytes += chunk.block.sizeBytes;
-      if (sizeBytes >= charsEnough && found.length > 0) return found;
     }
     for (const [index, entry] of this.#growing.entries()) {
       if (entry.revision <= after || !this.#stands(this.#growingSlots[index] as number, this.#growingId, index)) continue;
@@ -225,13 +227,24 @@ export class RecordLog {
     return cut;
   }
 
-  /** For a cut: the next chunk after a revision, if all of it stands and nothing of it is newer than `upTo`. */
-  wholeChunkAfter(after: number, upTo: number): TakenBlock | undefined {
+  /** For a cut: all that stands of the next chunk after a revision, if nothing of the chunk is newer than `upTo` and none of it lies before. */
+  chunkAfter(after: number, upTo: number): StandingChunk | undefined {
     const chunk = this.#packed[this.#firstChunkAfter(after)];
-    if (chunk === undefined) return undefined;
-    const { block } = chunk;
-    if (block.first <= after || block.last > upTo || chunk.standing < block.count || block.hasDeletions) return undefined;
-    return { block, last: block.last };
+    if (chunk === undefined || chunk.block.first <= after || chunk.block.last > upTo) return undefined;
+    const { id, block } = chunk;
+    return { records: block.choose((index) => this.#stands(block.slots[index] as number, id, index)), last: block.last };
+  }
+
+  /** For a cut: as {@link slice}, but of one chunk. */
+  sliceOfChunk(after: number, atLeast: number): ChunkSlice {
+    const chunk = this.#packed[this.#firstChunkAfter(after)];
+    if (chunk !== undefined) {
+      const entries: LogEntry[] = [];
+      const isEnough = this.#collect(chunk, { after, atLeast, found: entries });
+      return { entries, last: isEnough ? lastOf(entries) : chunk.block.last };
+    }
+    const entries = this.slice(after, atLeast);
+    return { entries, last: entries.length > 0 ? lastOf(entries) : Number.POSITIVE_INFINITY };
   }
 
   /** Takes a block of records in, whose keys are not there yet and which come after all others. */
@@ -390,6 +403,10 @@ function isOneChunk(a: Chunk, b: Chunk): boolean {
 function toChange(entry: LogEntry): StateChange {
   const { key, revision, text } = entry;
   return text === undefined ? { key, revision } : { key, revision, record: toRecord(entry) };
+}
+
+function lastOf(entries: readonly LogEntry[]): number {
+  return entries.at(-1)?.revision ?? 0;
 }
 
 function isEnough(found: readonly LogEntry[], atLeast: number, nextRevision: number): boolean {

@@ -219,8 +219,8 @@ class Sink {
 
 /** The next line; none: all records were taken. */
 async function nextLine(cut: LogCut, text: SnapshotText): Promise<{ readonly bytes: Buffer; readonly records: number } | undefined> {
-  const whole = cut.takeChunk();
-  if (whole !== undefined) return { bytes: text.chunkOf(await whole.bytesLater()), records: whole.count };
+  const chunk = cut.takeChunk();
+  if (chunk !== undefined) return { bytes: text.chunkOf(await chunk.bytes()), records: chunk.count };
   const entries = cut.take(TAKE_ENTRIES);
   return entries.length === 0 ? undefined : { bytes: text.chunk(entries), records: entries.length };
 }

@@ -15,17 +15,25 @@ const toChange = (entry: LogEntry): StateChange =>
 const byRevisionAndKey = (a: LogEntry, b: LogEntry) => a.revision - b.revision || (a.key < b.key ? -1 : 1);
 const deletion = (key: string, revision: number): LogEntry => ({ key, revision, at: 0, text: undefined });
 
+/** What a snapshot takes as it is, as entries. */
+async function chunkOf(cut: LogCut): Promise<LogEntry[]> {
+  const chunk = cut.takeChunk();
+  const rows = chunk === undefined ? [] : (JSON.parse(`[${await chunk.bytes()}]`) as [string, number, number, unknown][]);
+  expect(rows).to.have.length(chunk?.count ?? 0);
+  return rows.map(([key, revision, at, value]) => ({ key, revision, at, text: JSON.stringify(value) }));
+}
+
 /** What a snapshot takes next, and how much that is. */
-function nextOf(cut: LogCut): { records: number; sizeBytes: number } | undefined {
-  const block = cut.takeChunk();
-  if (block !== undefined) return { records: block.count, sizeBytes: block.sizeBytes };
+async function nextOf(cut: LogCut): Promise<{ records: number; sizeBytes: number } | undefined> {
+  const chunk = cut.takeChunk();
+  if (chunk !== undefined) return { records: chunk.count, sizeBytes: (await chunk.bytes()).length };
   const entries = cut.take(250);
   const sizeBytes = entries.reduce((sum, { text }) => sum + (text?.length ?? 0), 0);
   return entries.length === 0 ? undefined : { records: entries.length, sizeBytes };
 }
 
 describe('file: RecordLog', () => {
-  it('changes/no-gap: slices and cuts equal a naive model', () => {
+  it('changes/no-gap: slices and cuts equal a naive model', async () => {
     const random = announceRandom();
     for (let round = 0; round < 6; round++) {
       const log = new RecordLog();
@@ -43,8 +51,9 @@ describe('file: RecordLog', () => {
           model.set(key, entry);
         }
         if (random.below(10) === 0) taken.push(...cut.take(1 + random.below(300)));
+        if (random.below(10) === 0) taken.push(...(await chunkOf(cut)));
         if (random.below(900) === 0) {
-          for (let more = cut.take(50); more.length > 0; more = cut.take(50)) taken.push(...more);
+          for (let more = cut.take(50); more.length > 0; more = cut.take(50)) taken.push(...more, ...(await chunkOf(cut)));
           // Within one commit the order says nothing.
           expect(taken.sort(byRevisionAndKey)).to.deep.equal(expectedCut.sort(byRevisionAndKey));
           taken = [];
@@ -68,7 +77,7 @@ describe('file: RecordLog', () => {
     }
   });
 
-  it('always-starts: of large values a chunk has few, so nothing that is packed, joined or cut outgrows a string', () => {
+  it('always-starts: of large values a chunk has few, so nothing that is packed, joined or cut outgrows a string', async () => {
     const log = new RecordLog();
     const text = JSON.stringify('x'.repeat(500_000));
     let revision = 0;
@@ -81,7 +90,7 @@ describe('file: RecordLog', () => {
     const cut = log.cut(revision);
     let records = 0;
     let largest = 0;
-    for (let more = nextOf(cut); more !== undefined; more = nextOf(cut)) {
+    for (let more = await nextOf(cut); more !== undefined; more = await nextOf(cut)) {
       largest = Math.max(largest, more.sizeBytes);
       records += more.records;
     }
