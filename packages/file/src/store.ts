@@ -255,16 +255,24 @@ export class FileStore {
     let isSynced = false;
     for (const waiting of group) {
       const { checks, puts, deletes, durability } = waiting.commit;
-      const conflicts = checks.flatMap(({ key, revision }) => this.#conflict(overlay.get(key), key, revision));
+      const conflicts: Conflict[] = [];
+      for (const { key, revision } of checks) {
+        const conflict = this.#conflict(overlay.get(key), key, revision);
+        if (conflict !== undefined) conflicts.push(conflict);
+      }
       if (conflicts.length > 0) {
         judged.push({ waiting, result: { ok: false, conflicts } });
         continue;
       }
       const revision = ++this.#revision;
       const at = this.#parts.now();
-      for (const { key, text } of puts) entries.push({ key, revision, at, text });
-      for (const key of deletes) entries.push({ key, revision, at, text: undefined });
-      for (const entry of entries.slice(-(puts.length + deletes.length))) overlay.set(entry.key, entry);
+      const write = (key: string, text: string | undefined): void => {
+        const entry = { key, revision, at, text };
+        entries.push(entry);
+        overlay.set(key, entry);
+      };
+      for (const { key, text } of puts) write(key, text);
+      for (const key of deletes) write(key, undefined);
       lines += encodeCommit(revision, at, puts, deletes);
       if (durability === 'synced') isSynced = true;
       judged.push({ waiting, result: { ok: true, revision } });
@@ -273,11 +281,11 @@ export class FileStore {
   }
 
   /** `pending`: what the commits before it in its group make of the key. */
-  #conflict(pending: LogEntry | undefined, key: string, revision: number): Conflict[] {
+  #conflict(pending: LogEntry | undefined, key: string, revision: number): Conflict | undefined {
     const pendingRevision = pending?.text === undefined ? 0 : pending.revision;
-    if ((pending === undefined ? this.#log.revisionOf(key) : pendingRevision) === revision) return [];
+    if ((pending === undefined ? this.#log.revisionOf(key) : pendingRevision) === revision) return undefined;
     const standing = pending ?? this.#log.get(key);
-    return [standing?.text === undefined ? { key } : { key, record: toRecord(standing) }];
+    return standing?.text === undefined ? { key } : { key, record: toRecord(standing) };
   }
 
   /** What only deletes may still be committed. */
