@@ -10,7 +10,7 @@ import { dropLog, type KeptLog, keepLog, putLogBack } from './kept-log.js';
 import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
 import { assertUsable, type FileSystemType, makeDirectories, realFileSystemType, stampsOf, statIfPresent, syncDirectory } from './place.js';
-import { inspectCopy, prepare, refuse, remedyFor, removeTemporaries } from './preparation.js';
+import { inspectCopy, passOverTornCommit, prepare, refuse, remedyFor, removeTemporaries } from './preparation.js';
 import { Presence } from './presence.js';
 import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
 
@@ -137,7 +137,7 @@ async function refuseOrKeepLog(names: StoreNames, now: number): Promise<{ log: K
 /** Opens for reading; nothing is made, repaired or copied. Errors: as {@link openForWriting}, `LOOPSTATE_ABSENT` when there is no such job. */
 export async function openForReading(names: StoreNames, surroundings: Surroundings): Promise<OpenDatabase> {
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'read' });
-  const { log, found, release } = await look(names);
+  const { log, isLogLost, found, release } = await look(names);
   try {
     if (log === 'damaged')
       throw new UnavailableError(`${names.log} is damaged: opening the state for writing keeps it, and says what is lost.`);
@@ -148,7 +148,7 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
       throw new UnavailableError(`${names.database} is being repaired, or a repair was interrupted: opening it for writing finishes that.`);
     if (found.kind !== 'sound') throw new AbsentError(`${names.database} holds no state: there is nothing to read yet.`);
     const connection = await openAttached(names.database, 'store');
-    const close = () => closeReader(names, connection, { hadLog: log !== 'absent' });
+    const close = () => closeReader(names, connection, { isLogLost });
     try {
       await setPragma(connection, names, { name: 'query_only', value: 1 });
       if (await hasJob(connection, surroundings.job)) return { connection, findings: [], survivesPowerLoss, close };
@@ -162,12 +162,21 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
   }
 }
 
-/** What stands there, and the log that a process left behind; `absent` also while someone writes to it. */
-async function look(names: StoreNames): Promise<HeldInspection & { readonly log: LogKind }> {
+/** See {@link look}. */
+interface Looked extends HeldInspection {
+  /** `absent` also while someone writes to it. */
+  readonly log: LogKind;
+  /** Whoever had the database open did not close it, and its log is gone. */
+  readonly isLogLost: boolean;
+}
+
+/** What stands there, and the log that a process left behind. */
+async function look(names: StoreNames): Promise<Looked> {
   let log = 'absent' as LogKind;
   let held: HeldInspection | undefined;
   let isAlone = false;
-  if ((await statIfPresent(names.log)) !== undefined) {
+  const hasLog = (await statIfPresent(names.log)) !== undefined;
+  if (hasLog) {
     const judge = async (): Promise<void> => {
       isAlone = true;
       log = await inspectLog(names.log);
@@ -181,20 +190,23 @@ async function look(names: StoreNames): Promise<HeldInspection & { readonly log:
     });
   }
   const release = async (): Promise<void> => undefined;
-  if (log === 'damaged') return { log, found: { kind: 'absent' }, release };
-  return { log, ...(held ?? { found: await inspect(names.database, 'first'), release }) };
+  if (log === 'damaged') return { log, isLogLost: false, found: { kind: 'absent' }, release };
+  const looked = held ?? { found: await inspect(names.database, 'first'), release };
+  return { log, isLogLost: !hasLog && looked.found.kind === 'sound' && looked.found.isOpen, ...looked };
 }
 
 /**
- * Whoever closes a database last takes its log into it. After a crash that may be a reader, and nobody must think later that the log
- * was lost.
+ * Whoever closes a database last takes its log into it. After a crash that may be a reader, and nobody must think later that the log was
+ * lost; nor that all is well where it was, or where it ends in a commit that was cut short.
  */
-async function closeReader(names: StoreNames, connection: SqlConnection, { hadLog }: { hadLog: boolean }): Promise<void> {
+async function closeReader(names: StoreNames, connection: SqlConnection, { isLogLost }: { isLogLost: boolean }): Promise<void> {
   try {
-    if (hadLog || (await statIfPresent(names.log)) !== undefined) {
+    if (!isLogLost && (await statIfPresent(names.log)) !== undefined) {
       await Presence.ifAlone(names, async () => {
+        const log = await inspectLog(names.log);
         await connection.query('PRAGMA query_only = 0');
-        await markOpen(connection, false);
+        if (log === 'torn') await passOverTornCommit(names, connection);
+        if (log === 'whole') await markOpen(connection, false);
       });
     }
   } catch {

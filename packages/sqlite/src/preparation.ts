@@ -2,7 +2,7 @@
 import fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { LoopStateError, type RecoveryFinding } from '@loopstate/core';
-import { inTransaction, withAttached } from './connection.js';
+import { inTransaction, type SqlConnection, withAttached } from './connection.js';
 import { type FindingCode, HOW_TO_RESET } from './findings.js';
 import { type Inspection, inspect, inspectLeft } from './inspection.js';
 import { dropTornLog, type KeptLog, putLogBack } from './kept-log.js';
@@ -219,18 +219,28 @@ async function apply(
   const ofLog = log.kind === 'damaged' ? [logFinding(names, 'wal-damaged', log)] : [];
   if (remedy.do === 'nothing') return [...untold, ...ofLog];
   if (remedy.do === 'skip-revisions') {
-    const count = remedy.code === 'wal-torn' ? { count: REVISIONS_OF_A_GROUP } : {};
     // Until the log is begun anew, its rest looks the same to the next.
     const found = untold.some(({ code }) => code === remedy.code) ? [] : [logFinding(names, remedy.code, log)];
-    return await withAttached(names.database, 'store', (connection) =>
-      inTransaction(connection, 'BEGIN IMMEDIATE', () => skipRevisions(connection, { ...count, found })),
-    );
+    return await withAttached(names.database, 'store', (connection) => skipAfterLog(connection, remedy.code, found));
   }
   const from = remedy.do === 'restore-records' ? names[remedy.from] : names.backup;
   const writtenAt = (await statIfPresent(from))?.mtime.toISOString() ?? 'earlier';
   const about = { from, writtenAt, reason: reasonOf(database) };
   const tell = (restored: Restored): Finding[] => [...restorationFindings(names, remedy, { ...about, restored }), ...ofLog];
   return await restore(names, remedy, { from, log, now, tell, release });
+}
+
+/**
+ * What goes with taking in a log whose last commit was cut short, for one who only looks: its revision is given to nobody, and the next who
+ * opens the database to write tells of it. Errors: those of SQLite.
+ */
+export async function passOverTornCommit(names: StoreNames, connection: SqlConnection): Promise<void> {
+  await skipAfterLog(connection, 'wal-torn', [logFinding(names, 'wal-torn', { kind: 'torn' })]);
+}
+
+async function skipAfterLog(connection: SqlConnection, code: LogTrouble, found: readonly Finding[]): Promise<readonly RecoveryFinding[]> {
+  const count = code === 'wal-torn' ? { count: REVISIONS_OF_A_GROUP } : {};
+  return await inTransaction(connection, 'BEGIN IMMEDIATE', () => skipRevisions(connection, { ...count, found }));
 }
 
 function restorationFindings(

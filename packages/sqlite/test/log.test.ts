@@ -113,6 +113,30 @@ describe('sqlite: a log that was left behind', () => {
       await store.close();
     }));
 
+  it('always-starts: who only looked at one that ends in half a commit leaves it to the next to tell, and its revision to nobody', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      fs.truncateSync(`${path}-wal`, fs.statSync(`${path}-wal`).size - 100);
+      for (let count = 0; count < 2; count++) expect(await refusal(path, { access: 'read' })).to.equal('opened');
+      const store = await openSqliteBackend(path);
+      expect(store.recovery.map(({ code, severity }) => [code, severity])).to.deep.equal([['wal-torn', 'info']]);
+      expect(await put(store, { next: 1 }), 'commit/one-revision').to.be.greaterThan(COMMITS);
+      await store.close();
+    }));
+
+  it('always-starts: who only looked where it is lost leaves that to the next to tell, and its revisions to nobody', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      await (await openSqliteBackend(path)).close();
+      const [store, lost] = [await openSqliteBackend(path), join(dirname(path), 'lost.db')];
+      const before = await put(store, { last: 1 });
+      fs.copyFileSync(path, lost);
+      await store.close();
+      for (let count = 0; count < 2; count++) expect(await refusal(lost, { access: 'read' })).to.equal('opened');
+      const reopened = await openSqliteBackend(lost);
+      expect(findingsOf(reopened)).to.deep.equal(['wal-missing']);
+      expect(await put(reopened, { next: 1 }), 'commit/one-revision').to.be.greaterThan(before);
+      await reopened.close();
+    }));
+
   for (const access of ['read', 'write'] as const) {
     it(`LOOPSTATE_FOREIGN: it is not written into a file that is no database, access ${access}`, () =>
       withLeftStore({ hasLock: false }, async (path) => {
