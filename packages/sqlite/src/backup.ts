@@ -3,15 +3,16 @@
  *
  * **Invariants:**
  * - A copy replaces the one before only when every record of it was found sound and it is durable.
+ * - Its time is when it was begun: it holds all that was committed before, and what came after that may be missing.
  * - This process writes at most one copy at a time; the intervals grow with what a copy costs.
  */
 import fs from 'node:fs/promises';
+import { join } from 'node:path';
 import { numberOf, type SqlConnection, withAttached } from './connection.js';
 import { verifyRecords } from './inspection.js';
 import type { StoreNames } from './names.js';
 import { publish, statIfPresent } from './place.js';
 import { TABLE } from './records.js';
-import { hasCode } from './trouble.js';
 
 const COMMITS_MIN = 256;
 const INTERVAL_MS = 60_000;
@@ -21,13 +22,16 @@ const SHARE_OF_TIME = 1 / 20;
 /** See the invariants above. */
 export class BackupKeeper {
   readonly #names: StoreNames;
+  readonly #now: () => number;
   readonly #onFailure: (error: unknown) => void;
   #commits = 0;
   #notBefore = 0;
   #running: Promise<void> | undefined;
 
-  constructor(names: StoreNames, onFailure: (error: unknown) => void) {
+  /** `now`: in ms since the epoch. */
+  constructor(names: StoreNames, { now, onFailure }: { now: () => number; onFailure: (error: unknown) => void }) {
     this.#names = names;
+    this.#now = now;
     this.#onFailure = onFailure;
   }
 
@@ -48,14 +52,12 @@ export class BackupKeeper {
   async #write(): Promise<void> {
     const begun = performance.now();
     try {
-      const age = await ageOf(this.#names.backup);
-      if (age !== undefined && age < INTERVAL_MS) {
-        this.#notBefore = begun + INTERVAL_MS - age;
+      const ageMs = await ageOf(this.#names, this.#now());
+      if (ageMs < INTERVAL_MS) {
+        this.#notBefore = begun + INTERVAL_MS - ageMs;
         return;
       }
-      // The others see by its time that someone is at it.
-      if (age !== undefined) await fs.utimes(this.#names.backup, new Date(), new Date());
-      await writeBackup(this.#names);
+      await writeBackup(this.#names, this.#now());
       this.#commits = 0;
     } catch (error) {
       this.#onFailure(error);
@@ -65,13 +67,13 @@ export class BackupKeeper {
   }
 }
 
-/** Writes a copy of the database as it is now. Errors: `DamagedError`, those of SQLite, any system error; then the old copy stays. */
-export async function writeBackup(names: StoreNames): Promise<void> {
+/** Writes a copy of the database as it is `now`. Errors: `DamagedError`, those of SQLite, any system error; then the old copy stays. */
+export async function writeBackup(names: StoreNames, now: number): Promise<void> {
   const temporary = names.temporary();
   try {
     // Beside the connection that commits: a reader is in nobody's way.
     await withAttached(names.database, 'store', (connection) => copyInto(connection, temporary));
-    await finishBackup(names, temporary);
+    await finishBackup(names, temporary, now);
   } catch (error) {
     await fs.rm(temporary, { force: true });
     throw error;
@@ -94,11 +96,12 @@ export async function copyInto(connection: SqlConnection, path: string): Promise
   }
 }
 
-/** Makes what {@link copyInto} has finished the copy. Errors: as {@link writeBackup}. */
-export async function finishBackup(names: StoreNames, temporary: string): Promise<void> {
+/** Makes what {@link copyInto} has finished the copy, of the time when it was `begun`. Errors: as {@link writeBackup}. */
+export async function finishBackup(names: StoreNames, temporary: string, begun: number): Promise<void> {
   await withAttached(temporary, 'store', verifyRecords);
   const { mode } = await fs.stat((await statIfPresent(names.database)) === undefined ? temporary : names.database);
   await fs.chmod(temporary, mode & 0o777);
+  await fs.utimes(temporary, new Date(begun), new Date(begun));
   await publish(temporary, names.backup);
 }
 
@@ -117,11 +120,10 @@ async function lastOf(path: string): Promise<number> {
   });
 }
 
-async function ageOf(path: string): Promise<number | undefined> {
-  try {
-    return Date.now() - (await fs.stat(path)).mtimeMs;
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return undefined;
-    throw error;
-  }
+/** How long ago a copy was finished, or one was last written to that may be on its way. What is of a time to come tells nothing: the clock was put back. */
+async function ageOf(names: StoreNames, now: number): Promise<number> {
+  const underWay = names.temporariesAmong(await fs.readdir(names.directory)).map((name) => join(names.directory, name));
+  const found = await Promise.all([names.backup, ...underWay].map(statIfPresent));
+  const ages = found.map((stats) => now - Number(stats?.ctimeMs ?? Number.NEGATIVE_INFINITY));
+  return Math.min(...ages.filter((age) => age >= 0));
 }

@@ -105,7 +105,7 @@ class SqliteBackend implements StateBackend {
     this.#open = open;
     this.#onFinding = options.onFinding;
     this.#onClosed = options.onClosed;
-    this.#backups = new BackupKeeper(names, (error) => this.#reportFailedBackup(names, error));
+    this.#backups = new BackupKeeper(names, { now: options.now, onFailure: (error) => this.#reportFailedBackup(names, error) });
     const standing = new StandingFile(names, open.connection);
     this.#database = new Database({
       path: names.database,

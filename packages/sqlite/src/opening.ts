@@ -54,7 +54,7 @@ export interface WritableDatabase extends OpenDatabase {
 
 /** Opens for writing. Errors: as `openSqliteBackend`, those of SQLite, any system error. */
 export async function openForWriting(names: StoreNames, surroundings: Surroundings): Promise<WritableDatabase> {
-  const { busyTimeoutMs, logBytesMax } = surroundings;
+  const { busyTimeoutMs, logBytesMax, now } = surroundings;
   const { survivesPowerLoss } = await assertUsable(names, { ...surroundings, access: 'write' });
   // A file that is to be refused gets nothing put beside it, not even a lock.
   const before = (await statIfPresent(names.presence)) === undefined ? await refuseOrKeepLog(names, surroundings.now()) : undefined;
@@ -101,7 +101,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
     const beside = await openSetUp(names, surroundings);
     checkpoints = new Checkpoints({ names, connection, beside, busyTimeoutMs, logBytesMax });
     if (findings.length > 0) await markTold(connection, surroundings);
-    const writer = { connection, checkpoints, presence, busyTimeoutMs };
+    const writer = { connection, checkpoints, presence, busyTimeoutMs, now };
     return {
       connection,
       checkpoints,
@@ -113,7 +113,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       closeCompacted: () => closeWriter(names, { ...writer, isCompacted: true }),
     };
   } catch (error) {
-    await closeWriter(names, { connection, checkpoints, presence, busyTimeoutMs, isCompacted: false });
+    await closeWriter(names, { connection, checkpoints, presence, busyTimeoutMs, now, isCompacted: false });
     throw error;
   }
 }
@@ -305,11 +305,12 @@ interface Writer {
   readonly presence: Presence;
   readonly isCompacted: boolean;
   readonly busyTimeoutMs: number;
+  readonly now: () => number;
 }
 
 /** True if it was the last to close. */
 async function closeWriter(names: StoreNames, writer: Writer): Promise<boolean> {
-  const { connection, checkpoints, presence, isCompacted, busyTimeoutMs } = writer;
+  const { connection, checkpoints, presence, isCompacted, busyTimeoutMs, now } = writer;
   let isClosed = false;
   let isLast = false;
   const close = async () => {
@@ -328,7 +329,7 @@ async function closeWriter(names: StoreNames, writer: Writer): Promise<boolean> 
         if (connection !== undefined) await whenFree(busyTimeoutMs, () => markOpen(connection, false));
         if (connection !== undefined && isCompacted) await compact(connection, busyTimeoutMs);
         await close();
-        if (isCompacted || (await isBackupBehind(names))) await writeBackup(names);
+        if (isCompacted || (await isBackupBehind(names))) await writeBackup(names, now());
         isLast = true;
       },
       whenOthers: close,

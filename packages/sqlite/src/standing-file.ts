@@ -45,11 +45,12 @@ export class StandingFile {
   async #rescue({ isReplaced }: { isReplaced: boolean }): Promise<LoopStateError> {
     const { database, backup } = this.#names;
     const temporary = this.#names.temporary();
-    const target = isReplaced ? this.#names.aside(database, await freeTime(this.#names, [database], Date.now())) : backup;
+    const now = Date.now();
+    const target = isReplaced ? this.#names.aside(database, await freeTime(this.#names, [database], now)) : backup;
     let where = `Everything that was committed is in ${target}.`;
     try {
       await copyInto(this.#connection, isReplaced ? target : temporary);
-      if (!isReplaced) await finishBackup(this.#names, temporary);
+      if (!isReplaced) await finishBackup(this.#names, temporary, now);
     } catch {
       await rm(temporary, { force: true });
       where = 'What was committed since the last copy is lost.';

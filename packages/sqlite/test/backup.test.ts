@@ -1,0 +1,94 @@
+/**
+ * Proves when a copy is written beside the commits, and that its time is right: what is told of a repair says up to when the copy holds
+ * everything. Copies are asked for as the backend does after many commits, under clocks that the tests set.
+ */
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { BackupKeeper } from '../src/backup.js';
+import { StoreNames } from '../src/names.js';
+import { openSqliteBackend } from '../src/open-sqlite-backend.js';
+import { put, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
+
+const COMMITS_ENOUGH = 1_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+
+describe('sqlite: the copy', () => {
+  it('has the time when it was begun, also the one that is made at closing', () =>
+    withDirectory(async (directory) => {
+      const [path, closedAt, begunAt] = [join(directory, 'state.db'), Date.now() - 3 * HOUR_MS, Date.now() - 2 * HOUR_MS];
+      const store = await openSqliteBackend(path, { now: () => closedAt });
+      await put(store, { one: 1 });
+      await store.close();
+      const { backup } = new StoreNames(path);
+      expect(fs.statSync(backup).mtimeMs).to.be.closeTo(closedAt, 1);
+      expect(await copiesMade(path, { now: () => begunAt, failing: false, isOld: true })).to.equal(1);
+      expect(fs.statSync(backup).mtimeMs).to.be.closeTo(begunAt, 1);
+    }));
+
+  it('keeps its time when the next one fails', () =>
+    withStore(async (path) => {
+      const { backup } = new StoreNames(path);
+      const before = fs.statSync(backup).mtimeMs;
+      expect(await copiesMade(path, { failing: true, isOld: true })).to.equal(0);
+      expect(fs.statSync(backup).mtimeMs).to.equal(before);
+    }));
+
+  it('is written where the last one is old, and not where another was just finished or is on its way', () =>
+    withStore(async (path) => {
+      expect(await copiesMade(path, { isOld: true })).to.equal(1);
+      expect(await copiesMade(path, { isOld: false })).to.equal(0);
+      fs.rmSync(new StoreNames(path).backup);
+      const temporary = new StoreNames(path).temporary();
+      fs.writeFileSync(temporary, '');
+      expect(await copiesMade(path, { isOld: false })).to.equal(0);
+      fs.rmSync(temporary);
+      expect(await copiesMade(path, { isOld: false })).to.equal(1);
+    }));
+
+  it('is written after the clock was put back', () =>
+    withStore(async (path) => {
+      expect(await copiesMade(path, { now: () => Date.now() - HOUR_MS })).to.equal(1);
+    }));
+});
+
+/** Runs with the path of a store that is open, and has a copy. */
+async function withStore(run: (path: string) => Promise<void>): Promise<void> {
+  await withDirectory(async (directory) => {
+    const path = join(directory, 'state.db');
+    const store = await openSqliteBackend(path);
+    await put(store, { one: 1 });
+    await store.close();
+    const again = await openSqliteBackend(path);
+    await run(path);
+    await again.close();
+  });
+}
+
+/** How many copies are written after many commits; `isOld`: as seen some minutes later. */
+async function copiesMade(
+  path: string,
+  { now = Date.now, isOld = false, failing = false }: { now?: () => number; isOld?: boolean; failing?: boolean },
+): Promise<number> {
+  let copies = 0;
+  const see: SeeStatement = async (sql, pass) => {
+    if (!sql.startsWith('VACUUM')) return await pass();
+    if (failing) throw Object.assign(new Error('SQLITE_FULL'), { code: 'SQLITE_FULL' });
+    copies++;
+    return await pass();
+  };
+  let calls = 0;
+  const failures: unknown[] = [];
+  await withStatementsCaught(see, async () => {
+    const keeper = new BackupKeeper(new StoreNames(path), {
+      // The first call asks how old the copy is.
+      now: () => (isOld && calls++ === 0 ? Date.now() + 5 * MINUTE_MS : now()),
+      onFailure: (error) => failures.push(error),
+    });
+    keeper.note(COMMITS_ENOUGH);
+    await keeper.settle();
+  });
+  expect(failures).to.have.length(failing ? 1 : 0);
+  return copies;
+}
