@@ -51,8 +51,8 @@ async function take(path: string, entry: Entry, isShared: boolean): Promise<Shar
 async function release(path: string, entry: Entry): Promise<void> {
   entry.handles--;
   if (entry.handles > 0) return;
-  const open = await entry.opening;
-  entry.closing = open.close().finally(() => registry().delete(path));
+  // At once: who comes from here on waits for it, and gets no store that is about to be closed.
+  entry.closing = entry.opening.then((open) => open.close()).finally(() => registry().delete(path));
   await entry.closing;
 }
 

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { isLoopStateError, type Json } from '@loopstate/core';
 import { expect } from 'chai';
+import { type Disk, nodeDisk } from '../src/disk.js';
 import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
 import { crashStates } from './crash-states.js';
 import { withDirectory } from './directory.js';
@@ -38,6 +39,23 @@ describe('file: an open store', () => {
       expect(three.recovery).to.deep.equal([]);
       await three.close();
     });
+  });
+
+  it('acked-survives: who opens while the last handle closes, at whichever step, gets a store that is open', async () => {
+    // So that the steps can be counted: a path is known at once.
+    const disk: Disk = { ...nodeDisk, readLink: async () => undefined, realPath: async (path) => path };
+    for (let steps = 0; steps < 12; steps++) {
+      await withDirectory(async (directory) => {
+        const path = join(directory, 'state.json');
+        const last = await openFileBackend(path, { disk });
+        const opening = openFileBackend(path, { disk });
+        for (let step = 0; step < steps; step++) await Promise.resolve();
+        await last.close();
+        const backend = await opening;
+        expect(await backend.commit({ puts: [{ key: 'a', value: steps }] }), `after ${steps} steps`).to.have.property('ok', true);
+        await backend.close();
+      });
+    }
   });
 
   it('commit/acked-survives: with inline disk calls what is acknowledged is on the disk too, and nothing is left to a thread', async () => {
