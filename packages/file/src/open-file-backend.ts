@@ -219,8 +219,12 @@ class FileHandle implements StateBackend {
         this.#onIdle = resolve;
       });
     }
-    this.#stopListening();
-    await this.#source.close().finally(this.#onClosed);
+    try {
+      await this.#source.close();
+    } finally {
+      this.#stopListening();
+      this.#onClosed();
+    }
   }
 
   async #counted<T>(run: () => Promise<T>): Promise<T> {

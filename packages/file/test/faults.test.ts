@@ -6,17 +6,17 @@ import { basename } from 'node:path';
 import { prove } from '@loopstate/conformance';
 import { isLoopStateError } from '@loopstate/core';
 import { expect } from 'chai';
-import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
+import { type FileBackend, type FileBackendOptions, openFileBackend } from '../src/open-file-backend.js';
 import { RecordLog } from '../src/record-log.js';
 import { callsOf, judgeTrouble, type Openers, troubles, WRITES } from './disk-errors.js';
 import { type Fault, forgetOpenStores, ModelledDisk, noLock, systemError } from './modelled-disk.js';
 
-function open(disk: ModelledDisk): Promise<FileBackend> {
+function open(disk: ModelledDisk, options: Pick<FileBackendOptions, 'onFinding'> = {}): Promise<FileBackend> {
   forgetOpenStores();
-  return openFileBackend(disk.statePath, { disk, lock: noLock, compactAtBytes: 600, journalSpaceBytes: 300 });
+  return openFileBackend(disk.statePath, { ...options, disk, lock: noLock, compactAtBytes: 600, journalSpaceBytes: 300 });
 }
 
-const openers: Openers = { write: open, read: (disk) => openFileBackend(disk.statePath, { disk, access: 'read' }) };
+const openers: Openers = { write: (disk) => open(disk), read: (disk) => openFileBackend(disk.statePath, { disk, access: 'read' }) };
 
 describe('file: errors of the disk', () => {
   it('commit/acked-survives, commit/three-answers: any call fails with any error, or comes short', async function () {
@@ -119,11 +119,13 @@ describe('file: errors of the disk', () => {
 
   it('close/final: a close that cannot write resolves, reports, and loses nothing', async () => {
     const disk = new ModelledDisk();
-    const backend = await open(disk);
+    const told: string[] = [];
+    const backend = await open(disk, { onFinding: ({ code }) => told.push(code) });
     await backend.commit({ puts: [{ key: 'a', value: 1 }] });
     disk.fault = ({ name, path }) => (name === 'createFile' ? systemError('ENOSPC', path) : undefined);
     await backend.close();
     expect(backend.recovery.map(({ code }) => code)).to.deep.equal(['compaction-failed']);
+    expect(told).to.deep.equal(['compaction-failed']);
     disk.fault = undefined;
     expect((await (await open(disk)).read(['a']))[0]?.value).to.equal(1);
   });
