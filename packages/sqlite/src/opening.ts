@@ -84,10 +84,14 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       await prepared.release();
     }
   };
+  // Before the others can leave: the last to close the file takes its log away, and who is killed then would have left a lost one.
+  const whenOthers = async (): Promise<void> => {
+    connection = await openSetUp(names, surroundings);
+  };
   let presence: Presence;
   try {
     await makeDirectories(names.directory);
-    presence = await Presence.enter(names, whenAlone);
+    presence = await Presence.enter(names, { whenAlone, whenOthers });
   } catch (error) {
     await connection?.close();
     throw error;
@@ -96,7 +100,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   }
   let checkpoints: Checkpoints | undefined;
   try {
-    connection ??= await openSetUp(names, surroundings);
+    if (connection === undefined) throw new TypeError('Whoever is present has the database open.');
     await makeJob(connection, surroundings);
     const beside = await openSetUp(names, surroundings);
     checkpoints = new Checkpoints({ names, connection, beside, busyTimeoutMs, logBytesMax });

@@ -34,16 +34,19 @@ export class Presence {
   }
 
   /**
-   * Is present from now on; before that, if nobody else is, runs `whenAlone`.
+   * Is present from now on; before that, while nobody enters or leaves, runs `whenAlone` if nobody else is, else `whenOthers`: the first of
+   * them has prepared everything.
    *
-   * Errors: those of `whenAlone`, those of SQLite.
+   * Errors: those of both, those of SQLite.
    */
-  static async enter(names: LockNames, whenAlone: () => Promise<void>): Promise<Presence> {
+  static async enter(
+    names: LockNames,
+    { whenAlone, whenOthers }: { whenAlone: () => Promise<void>; whenOthers: () => Promise<void> },
+  ): Promise<Presence> {
     return await throughDoor(names, async () => {
       const connection = await openPresence(names);
       try {
-        // If others are present, the first of them has prepared everything.
-        await runAlone(connection, whenAlone);
+        if (!(await runAlone(connection, whenAlone))) await whenOthers();
         await beginShared(connection);
         return new Presence(names, connection);
       } catch (error) {

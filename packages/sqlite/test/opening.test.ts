@@ -12,8 +12,20 @@ import { updateFileHeader } from '../src/headers.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend, type SqliteBackendOptions } from '../src/open-sqlite-backend.js';
 import { openForWriting, setUp, USUAL } from '../src/opening.js';
-import { codeOf, contentOf, findingsOf, put, recordsOf, refusal, withDirectory } from './stores.js';
+import {
+  codeOf,
+  contentOf,
+  findingsOf,
+  put,
+  recordsOf,
+  refusal,
+  type SeeStatement,
+  withDirectory,
+  withStatementsCaught,
+} from './stores.js';
 
+/** Longer than SQLite itself waits for a lock. */
+const HELD_UP_MS = 60;
 const NFS = 0x6969;
 const TMPFS = 0x01021994;
 
@@ -237,6 +249,38 @@ describe('sqlite: opening', () => {
       expect(findingsOf(again)).to.deep.equal([]);
       await again.close();
     }));
+
+  it('always-starts: who is killed as it opens, at whichever statement, while the other closes, leaves nothing that alarms the next', async () => {
+    let isReached = true;
+    for (let nth = 1; isReached; nth++) {
+      isReached = false;
+      await withDirectory(async (directory) => {
+        const [here, left] = [join(directory, 'here'), join(directory, 'left')];
+        const first = await openSqliteBackend(join(here, 'state.db'));
+        await put(first, { one: 1 });
+        let closing: Promise<void> | undefined;
+        let count = 0;
+        const see: SeeStatement = async (_sql, pass) => {
+          if (closing === undefined && ++count === nth) {
+            isReached = true;
+            closing = first.close();
+            // It may have to wait for the one that is held up here.
+            await Promise.race([closing, sleep(HELD_UP_MS)]);
+            fs.cpSync(here, left, { recursive: true });
+          }
+          return await pass();
+        };
+        const second = await withStatementsCaught(see, () => openSqliteBackend(join(here, 'state.db')));
+        await (closing ?? first.close());
+        await second.close();
+        if (!isReached) return;
+        const next = await openSqliteBackend(join(left, 'state.db'));
+        expect(findingsOf(next), `statement ${nth}`).to.deep.equal([]);
+        expect([...(await recordsOf(next)).keys()]).to.deep.equal(['one']);
+        await next.close();
+      });
+    }
+  });
 
   it('claims no more than the file system keeps', () =>
     withDirectory(async (directory) => {

@@ -19,11 +19,12 @@ describe('sqlite: presence', () => {
       let calls = 0;
       let isPrepared = false;
       const enter = async (): Promise<{ presence: Presence; foundPrepared: boolean }> => {
-        const presence = await Presence.enter(names, async () => {
+        const whenAlone = async (): Promise<void> => {
           calls++;
           if (calls === 1) throw new Error('it ends while it prepares');
           isPrepared = true;
-        });
+        };
+        const presence = await Presence.enter(names, { whenAlone, whenOthers: nothing });
         return { presence, foundPrepared: isPrepared };
       };
       const [first, second] = await Promise.allSettled([enter(), enter()]);
@@ -39,7 +40,8 @@ describe('sqlite: presence', () => {
   it('always-starts: of two that leave, held up anywhere, one is the last', async () => {
     await withEachHeldUp(async (names) => {
       const left: string[] = [];
-      const present = [await Presence.enter(names, nothing), await Presence.enter(names, nothing)];
+      const enter = () => Presence.enter(names, { whenAlone: nothing, whenOthers: nothing });
+      const present = [await enter(), await enter()];
       const leave = (presence: Presence) =>
         presence.leave({
           whenLast: async () => {
