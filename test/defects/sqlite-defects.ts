@@ -94,6 +94,7 @@ export const sqliteDefects: readonly Defect[] = [
     breaks: 'commit/all-or-nothing',
     file: 'packages/sqlite/src/database.ts',
     find: `    return this.#inTurn(async () => {
+      await this.#parts.beforeReading();
       const records = new Map((await`,
     replace: `    return Promise.resolve().then(async () => {
       const records = new Map((await`,

@@ -42,6 +42,8 @@ export interface DatabaseParts {
   readonly deletionsKept: number;
   /** Ms since the epoch. */
   readonly now: () => number;
+  /** Called before each reading, which is refused with what it throws. */
+  readonly beforeReading: () => Promise<void>;
   /** Called before a group is written; what it throws rejects the group, which then had no effect. */
   readonly beforeWriting: () => Promise<void>;
   /** For one that is open for writing. */
@@ -80,6 +82,7 @@ export class Database {
   /** Errors: `LOOPSTATE_UNAVAILABLE`. */
   read(keys: readonly string[]): Promise<(StateRecord | undefined)[]> {
     return this.#inTurn(async () => {
+      await this.#parts.beforeReading();
       const records = new Map((await this.#rowsOf(keys)).map((row) => [row.key, row]));
       return keys.map((key) => {
         const row = records.get(escapeKey(key));
@@ -99,6 +102,7 @@ export class Database {
   /** What was put or deleted after `seq`, in the order of revisions, at most `limit` rows of it. Errors: `LOOPSTATE_UNAVAILABLE`. */
   page(seq: number, limit: number | 'all'): Promise<Page> {
     return this.#inTurn(async () => {
+      await this.#parts.beforeReading();
       // One statement: the header must be of the moment of the rows.
       const rows = await this.#query(
         `SELECT (SELECT max(seq) FROM ${TABLE}) AS last, ${COLUMNS} FROM ${TABLE} WHERE job = ?1 AND key = '' UNION ALL

@@ -106,7 +106,7 @@ class SqliteBackend implements StateBackend {
     this.#onFinding = options.onFinding;
     this.#onClosed = options.onClosed;
     this.#backups = new BackupKeeper(names, { now: options.now, onFailure: (error) => this.#reportFailedBackup(names, error) });
-    const standing = new StandingFile(names, open.connection);
+    const standing = new StandingFile(names, open.connection, { isReadOnly: this.#isReadOnly });
     this.#database = new Database({
       path: names.database,
       connection: open.connection,
@@ -114,6 +114,7 @@ class SqliteBackend implements StateBackend {
       busyTimeoutMs: options.busyTimeoutMs,
       deletionsKept: options.deletionsKept ?? DELETIONS_KEPT,
       now: options.now,
+      beforeReading: async () => (this.#isReadOnly ? await standing.assert() : undefined),
       beforeWriting: () => standing.assert(),
       checkpoints: open.checkpoints,
       onCommitted: (commits) => this.#backups.note(commits),

@@ -152,7 +152,8 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
       throw new UnavailableError(`${names.database} is being repaired, or a repair was interrupted: opening it for writing finishes that.`);
     if (found.kind !== 'sound') throw new AbsentError(`${names.database} holds no state: there is nothing to read yet.`);
     const connection = await openAttached(names.database, 'store');
-    const close = () => closeReader(names, connection, { isLogLost });
+    const inode = (await statIfPresent(names.database))?.ino;
+    const close = () => closeReader(names, connection, { isLogLost, inode });
     try {
       await setPragma(connection, names, { name: 'query_only', value: 1 });
       if (await hasJob(connection, surroundings.job)) return { connection, findings: [], survivesPowerLoss, close };
@@ -201,11 +202,17 @@ async function look(names: StoreNames): Promise<Looked> {
 
 /**
  * Whoever closes a database last takes its log into it. After a crash that may be a reader, and nobody must think later that the log was
- * lost; nor that all is well where it was, or where it ends in a commit that was cut short.
+ * lost; nor that all is well where it was, or where it ends in a commit that was cut short. What has taken the place of the database meanwhile
+ * is none of the reader's.
  */
-async function closeReader(names: StoreNames, connection: SqlConnection, { isLogLost }: { isLogLost: boolean }): Promise<void> {
+async function closeReader(
+  names: StoreNames,
+  connection: SqlConnection,
+  { isLogLost, inode }: { isLogLost: boolean; inode: number | bigint | undefined },
+): Promise<void> {
   try {
-    if (!isLogLost && (await statIfPresent(names.log)) !== undefined) {
+    const isStanding = inode !== undefined && (await statIfPresent(names.database))?.ino === inode;
+    if (!isLogLost && isStanding && (await statIfPresent(names.log)) !== undefined) {
       await Presence.ifAlone(names, async () => {
         const log = await inspectLog(names.log);
         await connection.query('PRAGMA query_only = 0');

@@ -1,6 +1,6 @@
 /**
  * Watches that the file which is open is still the one that others find: SQLite goes on writing to a file that was removed, and
- * what is committed there is gone with the process.
+ * what is committed there is gone with the process; and goes on reading it, where nothing comes any more.
  */
 import { rm } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
@@ -16,46 +16,48 @@ const LOOK_EVERY_MS = 500;
 export class StandingFile {
   readonly #names: StoreNames;
   readonly #connection: SqlConnection;
+  readonly #isReadOnly: boolean;
   #inode: bigint | number | undefined;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #gone: LoopStateError | undefined;
 
-  constructor(names: StoreNames, connection: SqlConnection) {
+  constructor(names: StoreNames, connection: SqlConnection, { isReadOnly }: { isReadOnly: boolean }) {
     this.#names = names;
     this.#connection = connection;
+    this.#isReadOnly = isReadOnly;
   }
 
   /**
-   * Looks at most twice a second; called when nothing else uses the connection.
+   * Looks each time for one who only reads, else at most twice a second; called when nothing else uses the connection.
    *
-   * Errors: `LOOPSTATE_WENT_BACKWARDS`, each time from the first; all that was committed is then in the copy.
+   * Errors: `LOOPSTATE_WENT_BACKWARDS`, each time from the first; all that was committed here is then in the copy.
    */
   async assert(): Promise<void> {
     if (this.#gone !== undefined) throw this.#gone;
-    if (performance.now() - this.#lookedAt < LOOK_EVERY_MS) return;
+    if (!this.#isReadOnly && performance.now() - this.#lookedAt < LOOK_EVERY_MS) return;
     const inode = (await statIfPresent(this.#names.database))?.ino;
     this.#lookedAt = performance.now();
     this.#inode ??= inode;
     if (inode !== undefined && inode === this.#inode) return;
-    this.#gone = await this.#rescue({ isReplaced: inode !== undefined });
+    const what = `${this.#names.database} was ${inode === undefined ? 'removed' : 'replaced'} while it was open.`;
+    const rescued = this.#isReadOnly ? '' : ` ${await this.#rescue({ isReplaced: inode !== undefined })}`;
+    this.#gone = new LoopStateError('LOOPSTATE_WENT_BACKWARDS', `${what}${rescued} Open it again. ${HOW_TO_RESET}`);
     throw this.#gone;
   }
 
-  /** Through this connection, the last to know the file. */
-  async #rescue({ isReplaced }: { isReplaced: boolean }): Promise<LoopStateError> {
+  /** Through this connection, the last to know the file. Resolves to where everything is. */
+  async #rescue({ isReplaced }: { isReplaced: boolean }): Promise<string> {
     const { database, backup } = this.#names;
     const temporary = this.#names.temporary();
     const now = Date.now();
     const target = isReplaced ? this.#names.aside(database, await freeTime(this.#names, [database], now)) : backup;
-    let where = `Everything that was committed is in ${target}.`;
     try {
       await copyInto(this.#connection, isReplaced ? target : temporary);
       if (!isReplaced) await finishBackup(this.#names, temporary, now);
+      return `Everything that was committed is in ${target}.`;
     } catch {
       await rm(temporary, { force: true });
-      where = 'What was committed since the last copy is lost.';
+      return 'What was committed since the last copy is lost.';
     }
-    const what = isReplaced ? 'was replaced' : 'was removed';
-    return new LoopStateError('LOOPSTATE_WENT_BACKWARDS', `${database} ${what} while it was open. ${where} Open it again. ${HOW_TO_RESET}`);
   }
 }

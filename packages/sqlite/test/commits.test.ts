@@ -55,6 +55,7 @@ async function withDatabase(run: (watched: Watched, path: string) => Promise<voi
       connection,
       deletionsKept,
       checkpoints: undefined,
+      beforeReading: async () => undefined,
       beforeWriting: async () => undefined,
       onCommitted: () => undefined,
     });

@@ -351,6 +351,27 @@ describe('sqlite: damage', () => {
       await expectGoesOn(again, path, before);
     }));
 
+  for (const fate of ['put together again', 'removed'] as const) {
+    it(`read/fresh: who only looks at a database that is ${fate} is told, each time, and leaves what stands there as it is`, () =>
+      withDirectory(async (directory) => {
+        const path = join(directory, 'state.db');
+        await makeStore(path);
+        const reader = await openSqliteBackend(path, { access: 'read' });
+        expect((await reader.read(['last']))[0]?.value).to.equal(1);
+        for (const suffix of ['', '-wal', '-shm']) fs.rmSync(`${path}${suffix}`, { force: true });
+        const writer = fate === 'removed' ? undefined : await openSqliteBackend(path);
+        if (writer !== undefined) await put(writer, { last: 2 });
+        for (const reading of [() => reader.read(['last']), () => recordsOf(reader), () => reader.read(['last'])])
+          expect(await codeOf(reading())).to.equal('LOOPSTATE_WENT_BACKWARDS');
+        await reader.close();
+        expect(fs.existsSync(path)).to.equal(writer !== undefined);
+        await writer?.close();
+        const again = await openSqliteBackend(path);
+        expect((await again.read(['last']))[0]?.value).to.equal(writer === undefined ? 1 : 2);
+        await again.close();
+      }));
+  }
+
   it(`${FLIPS} times some flipped bytes: it always starts, with every record, and what was flipped does not pass for sound`, async function () {
     this.timeout(20_000 + FLIPS * 500);
     const seed = seedFromEnvironment();
