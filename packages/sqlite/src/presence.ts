@@ -6,13 +6,16 @@
  * - the *door*, exclusive: whoever enters, leaves or asks whether it is alone goes one at a time;
  * - the *presence*, shared by all that are present, exclusive for whoever is alone and works on the files themselves.
  *
+ * Whoever may not write one of the two files is refused: SQLite gives an exclusive lock on it to nobody, and does not say so.
+ *
  * **Invariant:** the presence is touched by nobody who does not hold the door. So whoever holds the door and finds the presence locked
  * has learned at once, and for good, that another is present who has entered: none is about to enter, to leave, or only looking.
  */
+import { LoopStateError } from '@loopstate/core';
 import { openAttached, type SqlConnection, whenFree, withAttached } from './connection.js';
 import type { StoreNames } from './names.js';
 import { statIfPresent } from './place.js';
-import { isBusy } from './trouble.js';
+import { hasCode, isBusy } from './trouble.js';
 
 /** So long whoever is alone may check and repair a large database, or copy it, while others wait at the door. */
 const WITHIN_MS = 120_000;
@@ -46,7 +49,7 @@ export class Presence {
     return await throughDoor(names, async () => {
       const connection = await openPresence(names);
       try {
-        if (!(await runAlone(connection, whenAlone))) await whenOthers();
+        if (!(await runAlone(names, connection, whenAlone))) await whenOthers();
         await beginShared(connection);
         return new Presence(names, connection);
       } catch (error) {
@@ -65,7 +68,7 @@ export class Presence {
     return await throughDoor(names, async () => {
       const connection = await openPresence(names);
       try {
-        return await runAlone(connection, run);
+        return await runAlone(names, connection, run);
       } finally {
         await connection.close();
       }
@@ -80,7 +83,7 @@ export class Presence {
     try {
       await throughDoor(this.#names, async () => {
         await this.#connection.query('COMMIT');
-        if (!(await runAlone(this.#connection, whenLast))) await whenOthers();
+        if (!(await runAlone(this.#names, this.#connection, whenLast))) await whenOthers();
       });
     } finally {
       await this.#connection.close();
@@ -94,7 +97,10 @@ async function throughDoor<T>({ door }: LockNames, run: () => Promise<T>): Promi
       await connection.query(`PRAGMA door.${WORTHLESS}`);
       await connection.query('BEGIN EXCLUSIVE');
     });
-    return await thenCommit(connection, run);
+    return await thenCommit(connection, async () => {
+      await assertExclusive(connection, 'door', door);
+      return await run();
+    });
   });
 }
 
@@ -107,15 +113,30 @@ async function openPresence({ presence }: LockNames): Promise<SqlConnection> {
 }
 
 /** Runs `run` while nobody else is present; resolves to false if someone is. */
-async function runAlone(connection: SqlConnection, run: () => Promise<void>): Promise<boolean> {
+async function runAlone({ presence }: LockNames, connection: SqlConnection, run: () => Promise<void>): Promise<boolean> {
   try {
     await connection.query('BEGIN EXCLUSIVE');
   } catch (error) {
     if (isBusy(error)) return false;
     throw error;
   }
-  await thenCommit(connection, run);
+  await thenCommit(connection, async () => {
+    await assertExclusive(connection, 'presence', presence);
+    await run();
+  });
   return true;
+}
+
+/** On a file that it may only read, SQLite has begun a transaction that shares the file with others. */
+async function assertExclusive(connection: SqlConnection, schema: string, path: string): Promise<void> {
+  try {
+    // Nothing changes by it, and it needs the lock that a change needs.
+    await connection.query(`PRAGMA ${schema}.incremental_vacuum(1)`);
+  } catch (cause) {
+    if (!hasCode(cause, 'SQLITE_READONLY')) throw cause;
+    const message = `${path} cannot be written by this user, so it can't be known who else has the database open: change its permissions.`;
+    throw new LoopStateError('LOOPSTATE_UNAVAILABLE', message, { cause });
+  }
 }
 
 /** Ends the transaction in any case; not by ROLLBACK, since SQLite makes an empty file a database with the first that is committed. */

@@ -1,15 +1,20 @@
 /** Proves that the first to open a database and the last to close it know that they are, however the steps of others fall between theirs. */
+import fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
+import { compactSqlite } from '../src/compact-sqlite.js';
 import { StoreNames } from '../src/names.js';
+import { openSqliteBackend } from '../src/open-sqlite-backend.js';
+import { openForWriting, USUAL } from '../src/opening.js';
 import { Presence } from '../src/presence.js';
-import { type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
+import { codeOf, findingsOf, put, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
 
 /** Longer than SQLite itself waits for a lock. */
 const HELD_UP_MS = 60;
 /** More than two that enter or leave have together. */
 const STATEMENTS = 24;
+const NOBODY = 65_534;
 
 const nothing = async (): Promise<void> => undefined;
 
@@ -55,7 +60,43 @@ describe('sqlite: presence', () => {
       expect(left).to.deep.equal(['others', 'last']);
     });
   });
+
+  for (const file of ['door', 'lock'] as const) {
+    it(`once-recorded: who may not write the ${file} does not take itself for alone`, () =>
+      withDirectory(async (directory) => {
+        const path = join(directory, 'state.db');
+        const store = await openSqliteBackend(path);
+        await put(store, { one: 1 });
+        await withReadOnly(directory, `${path}.${file}`, async () => {
+          for (const opening of [openForWriting(new StoreNames(path), { ...USUAL, job: 'a' }), compactSqlite(path)])
+            expect(await codeOf(opening)).to.equal('LOOPSTATE_UNAVAILABLE');
+          const reader = await openSqliteBackend(path, { access: 'read' });
+          expect((await reader.read(['one']))[0]?.value).to.equal(1);
+          await reader.close();
+        });
+        // Nobody has noted that it was closed.
+        fs.cpSync(path, `${path}-left`);
+        await store.close();
+        const left = await openSqliteBackend(`${path}-left`);
+        expect(findingsOf(left)).to.deep.equal(['wal-missing']);
+        await left.close();
+      }));
+  }
 });
+
+/** Runs `run` as a user that may read one file of a directory, and write all others. */
+async function withReadOnly(directory: string, path: string, run: () => Promise<void>): Promise<void> {
+  const isRoot = process.geteuid?.() === 0;
+  for (const name of ['', ...fs.readdirSync(directory)]) if (isRoot) fs.chownSync(join(directory, name), NOBODY, NOBODY);
+  fs.chmodSync(path, 0o444);
+  if (isRoot) process.seteuid?.(NOBODY);
+  try {
+    await run();
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+    fs.chmodSync(path, 0o644);
+  }
+}
 
 /** Runs `run` as often as two processes have statements, each time with another of them held up. */
 async function withEachHeldUp(run: (names: StoreNames) => Promise<void>): Promise<void> {
