@@ -9,7 +9,16 @@ import { type HeldInspection, inspect, inspectLeft } from './inspection.js';
 import { dropLog, type KeptLog, keepLog, putLogBack } from './kept-log.js';
 import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
-import { assertUsable, type FileSystemType, makeDirectories, realFileSystemType, stampsOf, statIfPresent, syncDirectory } from './place.js';
+import {
+  assertUsable,
+  type FileSystemType,
+  makeDirectories,
+  realFileSystemType,
+  stampsOf,
+  statIfPresent,
+  syncDirectory,
+  takeMode,
+} from './place.js';
 import { inspectCopy, passOverTornCommit, prepare, refuse, remedyFor, removeTemporaries } from './preparation.js';
 import { Presence } from './presence.js';
 import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
@@ -72,6 +81,8 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       connection = await openSetUp(names, surroundings);
       await makeOpen(connection, surroundings);
       try {
+        // Who may write the database may take its locks.
+        await takeMode(names.database, [names.door, names.presence]);
         // In the file itself, so that it is known even when the log is lost.
         await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
         await syncDirectory(names.directory);

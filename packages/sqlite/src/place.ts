@@ -88,6 +88,12 @@ export async function makeFile(path: string): Promise<void> {
   }
 }
 
+/** Gives files the mode of another, as far as this user may. */
+export async function takeMode(like: string, paths: readonly string[]): Promise<void> {
+  const { mode } = await fs.stat(like);
+  for (const path of paths) await fs.chmod(path, mode & 0o777).catch(() => undefined); // Another user's stay as they are.
+}
+
 /** Gives a finished temporary its name, durably, whatever happens in between. */
 export async function publish(temporary: string, path: string): Promise<void> {
   const file = await fs.open(temporary, 'r+');

@@ -3,7 +3,7 @@
  */
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KeyvSqlite } from '@keyv/sqlite';
 import { expect } from 'chai';
@@ -59,12 +59,16 @@ interface Driver {
 }
 
 describe('sqlite: opening', () => {
-  it('makes missing directories, and a database that only its owner can read', () =>
+  it('makes missing directories, and a database that only its owner can use, or whoever may write it later', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'a', 'b', 'state.db');
       await made(path);
-      for (const name of ['state.db', 'state.db.backup']) {
-        expect((fs.statSync(join(directory, 'a', 'b', name)).mode & 0o777).toString(8), name).to.equal('600');
+      for (const mode of ['600', '660']) {
+        for (const name of fs.readdirSync(dirname(path))) {
+          expect((fs.statSync(join(dirname(path), name)).mode & 0o777).toString(8), name).to.equal(mode);
+        }
+        fs.chmodSync(path, 0o660);
+        await made(path);
       }
     }));
 
