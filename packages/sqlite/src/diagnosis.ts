@@ -77,7 +77,10 @@ async function gather(names: StoreNames, asked: Asked): Promise<SqliteFacts> {
     temporaries: names.temporariesAmong(place.names).map((name) => join(names.directory, name)),
     putAside: names.asidesAmong(place.names).map((name) => join(names.directory, name)),
     job: asked.job,
-    isDatabaseWritable: place.kind !== 'file' || (await isWritable(names.database)),
+    closedTo: [
+      ...(await closedAmong([names.database, names.log, names.presence, names.door], constants.R_OK | constants.W_OK)),
+      ...(await closedAmong([names.backup, names.restored], constants.R_OK)),
+    ],
     logBytes: Number((await statIfPresent(names.log))?.size ?? 0),
     copiedAt: (await statIfPresent(names.backup))?.mtime,
     content: await examine(names, place, asked),
@@ -152,9 +155,16 @@ async function readRecords(connection: SqlConnection, job: string, onRecord: Ask
   }
 }
 
-async function isWritable(path: string): Promise<boolean> {
-  return await access(path, constants.W_OK).then(
-    () => true,
+/** The files among these that are there, and that this user may not use in some `way`. */
+async function closedAmong(paths: readonly string[], way: number): Promise<string[]> {
+  const closed = await Promise.all(paths.map(async (path) => ((await isClosed(path, way)) ? [path] : [])));
+  return closed.flat();
+}
+
+async function isClosed(path: string, way: number): Promise<boolean> {
+  if ((await statIfPresent(path))?.isFile() !== true) return false;
+  return await access(path, way).then(
     () => false,
+    () => true,
   );
 }

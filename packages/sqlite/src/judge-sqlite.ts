@@ -32,8 +32,8 @@ export interface SqliteFacts extends PlaceUse {
   readonly job: string;
   /** The name of the network file system that it is on. */
   readonly network?: string | undefined;
-  /** Whether this process may write the database; true if there is none. */
-  readonly isDatabaseWritable: boolean;
+  /** Those files that this process may not use as a writer has to. */
+  readonly closedTo: readonly string[];
   /** What the write-ahead log holds; 0 if there is none. */
   readonly logBytes: number;
   /** When the copy was written; undefined if there is none. */
@@ -45,7 +45,7 @@ export interface SqliteFacts extends PlaceUse {
 /** The ids of {@link judgeSqlite} besides those of a place and of repairs, each with what it means. */
 export const SQLITE_DIAGNOSES = {
   'network-file-system': 'The database is on a network file system, where SQLite can lose data.',
-  'database-not-writable': 'This user may not write the database.',
+  'database-not-writable': 'This user may not use the database, or a file beside it, as a writer has to.',
   'not-a-database': 'The file is no SQLite database, and no copy stands beside it.',
   'foreign-table': 'The database has a table of our name that loopstate did not make.',
   'newer-format': 'A newer loopstate wrote the database, or its copy.',
@@ -62,7 +62,7 @@ export function judgeSqlite(facts: SqliteFacts): DiagnosisFinding[] {
   return [...judgePlace(facts), ...judgeAccess(facts), ...judgeContent(facts), ...judgeLog(facts)];
 }
 
-function judgeAccess({ place, network, isDatabaseWritable }: SqliteFacts): DiagnosisFinding[] {
+function judgeAccess({ place, network, closedTo }: SqliteFacts): DiagnosisFinding[] {
   const { path } = place;
   const findings: DiagnosisFinding[] = [];
   if (network !== undefined) {
@@ -75,13 +75,12 @@ function judgeAccess({ place, network, isDatabaseWritable }: SqliteFacts): Diagn
       remedy: 'Name a file on a local disk, or use redis:.',
     });
   }
-  if (!isDatabaseWritable) {
-    const found = `This user may not write ${path}.`;
+  for (const where of closedTo) {
     findings.push({
       id: 'database-not-writable',
       severity: 'problem',
-      where: path,
-      found,
+      where,
+      found: `This user may not use ${where} as a writer has to.`,
       remedy: 'Run as the user that owns it, or change its permissions.',
     });
   }

@@ -38,7 +38,7 @@ const sound: SqliteFacts = {
   temporaries: [],
   putAside: [],
   job: 'default',
-  isDatabaseWritable: true,
+  closedTo: [],
   logBytes: 0,
   content: examined,
 };
@@ -72,7 +72,11 @@ describe('judgeSqlite', () => {
     ['not looked at', { content: 'unknown' }, []],
     ['not to be copied', { content: { reason: 'No space is left.' } }, ['warning not-examined']],
     ['a network file system', { network: 'NFS' }, ['problem network-file-system']],
-    ['not to be written', { isDatabaseWritable: false }, ['problem database-not-writable']],
+    [
+      'not to be written',
+      { closedTo: ['/d/state.db', '/d/state.db.lock'] },
+      ['problem database-not-writable', 'problem database-not-writable'],
+    ],
     ['a large log', { logBytes: 100_000_000 }, ['warning wal-large']],
     ['a log', { logBytes: 10_000_000 }, []],
     ['no database', refused('LOOPSTATE_FOREIGN', 'no-database'), ['problem not-a-database']],
