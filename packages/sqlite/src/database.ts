@@ -38,8 +38,10 @@ export interface DatabaseParts {
   readonly job: string;
   /** How long a call waits for other processes before it is refused. */
   readonly busyTimeoutMs: number;
-  /** How many of the newest deletions stay known, and after how many of our own the older ones are swept. */
+  /** How many of the newest deletions stay known, and after how many the older ones are swept. */
   readonly deletionsKept: number;
+  /** From 0 to 1. Processes that come and go delete little each: at random, one of them sweeps for all. */
+  readonly random: () => number;
   /** Ms since the epoch. */
   readonly now: () => number;
   /** Called before each reading, which is refused with what it throws. */
@@ -72,11 +74,13 @@ export class Database {
   #turn: Promise<unknown> = Promise.resolve();
   #queue: Waiting[] = [];
   #flushing: Promise<void> | undefined;
-  #deletions = 0;
+  /** Since the last sweep, whoever made it: those of other processes are a guess. */
+  #deletions: number;
   readonly #quiet = new QuietStretch();
 
   constructor(parts: DatabaseParts) {
     this.#parts = parts;
+    this.#deletions = Math.floor(parts.random() * parts.deletionsKept);
   }
 
   /** Errors: `LOOPSTATE_UNAVAILABLE`. */

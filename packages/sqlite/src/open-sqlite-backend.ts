@@ -113,6 +113,7 @@ class SqliteBackend implements StateBackend {
       job: options.job,
       busyTimeoutMs: options.busyTimeoutMs,
       deletionsKept: options.deletionsKept ?? DELETIONS_KEPT,
+      random: Math.random,
       now: options.now,
       beforeReading: async () => (this.#isReadOnly ? await standing.assert() : undefined),
       beforeWriting: () => standing.assert(),

@@ -19,6 +19,7 @@ import { Database } from '../src/database.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
 import { openForWriting, USUAL } from '../src/opening.js';
+import { TABLE } from '../src/records.js';
 import { codeOf, findingsOf, put, recordsOf, withDirectory } from './stores.js';
 
 interface Watched {
@@ -54,6 +55,7 @@ async function withDatabase(run: (watched: Watched, path: string) => Promise<voi
       path: names.database,
       connection,
       deletionsKept,
+      random: () => 0,
       checkpoints: undefined,
       beforeReading: async () => undefined,
       beforeWriting: async () => undefined,
@@ -225,6 +227,24 @@ describe('sqlite: commits', () => {
       const again = await openSqliteBackend(join(directory, 'state.db'));
       expect(await put(again, { next: 1 })).to.equal(last + 1);
       await again.close();
+    }));
+
+  it('flat-cost: many that delete little each sweep together as often as one that deletes as much', () =>
+    withDatabase(async ({ database: first, commit }) => {
+      await commit(putting('stays'));
+      await first.exclusively(async (connection) => {
+        for (let turn = 0; turn < 40; turn++) {
+          const parts = { ...USUAL, path: 'state.db', connection, job: 'default', deletionsKept: 20, checkpoints: undefined };
+          const ready = async (): Promise<void> => undefined;
+          const random = () => (turn % 10) / 10;
+          const database = new Database({ ...parts, random, beforeReading: ready, beforeWriting: ready, onCommitted: () => undefined });
+          await database.commit(checkCommit({ puts: ['a', 'b'].map((name) => ({ key: `${name}/${turn}`, value: 1 })) }));
+          await database.commit(checkCommit({ deletes: [`a/${turn}`, `b/${turn}`] }));
+          await database.settle();
+        }
+        const [row] = await connection.query(`SELECT count(*) AS deletions FROM ${TABLE} WHERE value IS NULL`);
+        expect(row?.deletions).to.be.within(20, 40);
+      });
     }));
 
   it('a last commit that deletes keeps its revision through sweeping and reopening', () =>
