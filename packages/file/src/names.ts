@@ -1,7 +1,9 @@
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname } from 'node:path';
 
 const GENERATION = /^\.(\d{1,15})\.journal$/;
 const TEMPORARY = /^\.[0-9a-f]{16}\.tmp$/;
+/** Another state may have a name that begins like ours. */
+const ASIDE = /^(\.previous|\.\d{1,15}\.journal)?\.(damaged|original)-/;
 
 /**
  * The names of a store's files, all beside `state.json` (its real path):
@@ -59,9 +61,9 @@ export class StoreNames {
 
   /** The paths among `names` where a file was put aside. */
   asidesAmong(names: readonly string[]): string[] {
-    return names
-      .filter((name) => name.startsWith(`${this.#base}.`) && /\.(damaged|original)-/.test(name))
-      .map((name) => join(this.directory, name));
+    return this.#tails(names)
+      .filter((tail) => ASIDE.test(tail))
+      .map((tail) => this.state + tail);
   }
 
   #tails(names: readonly string[]): string[] {

@@ -92,6 +92,22 @@ describe('judgeFile', () => {
 });
 
 describe('diagnoseFile', () => {
+  it('counts what repairs put aside of this state, and not of another whose name begins like it', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'review');
+      for (const name of ['review', 'review.json', 'review.2']) await (await openFileBackend(join(directory, name))).close();
+      for (const name of ['review.json.damaged-2026', 'review.2.1.journal.damaged-2026']) fs.writeFileSync(join(directory, name), '');
+      const asides = async () =>
+        (await diagnoseFile(path)).findings.flatMap(({ id, found }) => (id === 'put-aside-earlier' ? [found] : []));
+      expect(await asides()).to.deep.equal([]);
+      const own = ['review.damaged-2026', 'review.original-2026', 'review.previous.damaged-2026', 'review.1.journal.damaged-2026'];
+      for (const name of own) {
+        fs.writeFileSync(join(directory, name), '');
+        expect(await asides(), name).to.have.length(1);
+        fs.rmSync(join(directory, name));
+      }
+    }));
+
   it('gives each record, in the order of revisions, also of a damaged state', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.json');
