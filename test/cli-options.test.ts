@@ -195,6 +195,14 @@ describe('loopstate run, its options', () => {
       expect((await check('rerun', 'echo', '{}')).stdout).to.equal('');
       expect((await check('rerun', 'printf', '%s;', '{}')).stdout).to.equal('f;\nname;\n');
     });
+
+    it('runs again the rows that changed, in whichever of their fields', async () => {
+      const rerun = (how: string, rows: string) => run([how, '--on-change', 'rerun', '--quiet', '--', 'echo', '{id}', '{n}'], rows);
+      await rerun('--csv', 'id,name\na,one\nb,two\n');
+      expect((await rerun('--csv', 'id,name\na,one\nb,three\n')).stdout).to.equal('b 2\n');
+      await rerun('--jsonl', '{"id":"c","name":"one"}\n{"id":"d","name":"two"}\n');
+      expect((await rerun('--jsonl', '{"id":"c","name":"one"}\n{"id":"d","name":"three"}\n')).stdout).to.equal('d 2\n');
+    });
   });
 
   it('shows what would run, and changes nothing', async () => {

@@ -12,8 +12,8 @@ import type { InputItem } from './item-input.js';
  * Of a file that can't be read, that it can't.
  */
 export async function digestOf(item: InputItem, { text }: ChildCommand): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify([text, item.fields === undefined ? '' : item.text]));
-  if (item.fields === undefined) hash.update(await contentOf(item.text));
+  const hash = createHash('sha256').update(JSON.stringify([text, item.row ?? '']));
+  if (item.row === undefined) hash.update(await contentOf(item.text));
   return `sha256:${hash.digest('hex')}`;
 }
 

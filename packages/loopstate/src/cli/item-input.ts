@@ -14,6 +14,8 @@ export interface InputItem {
   readonly text: string;
   /** Its place in the input, from 1. */
   readonly n: number;
+  /** The row as it came, with all that it holds; undefined for what is no row. */
+  readonly row?: string;
   /** The fields of a row, as text. */
   readonly fields?: Readonly<Record<string, string>>;
 }

@@ -49,7 +49,8 @@ export async function* jsonRows(
     if (typeof id !== 'string' && typeof id !== 'number' && typeof id !== 'boolean') {
       throw badRow(`Line ${number} of ${source}`, `its field ${JSON.stringify(idField)} is ${id === undefined ? 'missing' : 'no text'}`);
     }
-    yield { id: String(id), text, n, fields: Object.fromEntries(Object.entries(row).map(([name, value]) => [name, textOf(value)])) };
+    const fields = Object.fromEntries(Object.entries(row).map(([name, value]) => [name, textOf(value)]));
+    yield { id: String(id), text, n, row: text, fields };
   }
 }
 
@@ -93,7 +94,7 @@ export async function* csvRows(
       const row = record as Readonly<Record<string, string>>;
       const id = row[idField] ?? '';
       if (id === '') throw badRow(`Record ${n} of ${source}`, `its field ${JSON.stringify(idField)} is empty`);
-      yield { id, text: id, n, fields: row };
+      yield { id, text: id, n, row: JSON.stringify(row), fields: row };
     }
   } catch (cause) {
     if (cause instanceof CsvError) throw badRow(`Record ${n + 1} of ${source}`, cause.message, cause);
