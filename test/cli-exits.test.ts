@@ -2,7 +2,9 @@
  * The exit code says how a run ended, so that a script can act on it. One test for each code of the table, from the outside; the codes
  * of signals are in cli-signals.test.ts.
  */
+import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { LoopState } from 'loopstate';
@@ -72,6 +74,18 @@ describe('exit codes of loopstate', () => {
     const long = await run(['--', 'echo'], `${'x'.repeat(1_024)}\n${'y'.repeat(1_025)}\n`);
     expect(long).to.include({ code: 2, stdout: `${'x'.repeat(1_024)}\n` });
     expect((await run(['--', 'echo'], `${'z'.repeat(100_000)}`)).code).to.equal(2);
+  });
+
+  it('2: items that are there and can not be opened, and nothing is begun', async () => {
+    const server = createServer().listen(join(directory(), 'socket'));
+    await once(server, 'listening');
+    try {
+      const end = await run(['--items', 'socket', '--', 'echo']);
+      expect(end).to.include({ code: 2, stdout: '' });
+      expect(end.stderr).to.not.match(/^ +at /m);
+    } finally {
+      server.close();
+    }
   });
 
   it('2: a command that can not be run stops the run at once, and no item is recorded', async () => {

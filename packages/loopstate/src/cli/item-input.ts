@@ -76,6 +76,8 @@ async function openFile(path: string, options: ItemInputOptions): Promise<ItemIn
     if (stats.isDirectory()) throw badInput(`The items can not be read: ${path} is a directory.`);
     const counted = stats.isFile() ? await countItems(path, options) : undefined;
     const stream = createReadStream(path);
+    // Whoever reads it is told; but nobody may read it yet, or ever.
+    stream.on('error', () => undefined);
     return { items: itemsOf(stream, path, options), total: options.total ?? counted, close: () => stream.destroy() };
   } catch (cause) {
     if (cause instanceof LoopStateError) throw cause;
