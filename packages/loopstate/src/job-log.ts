@@ -45,8 +45,7 @@ export async function* readJobLog(chunks: AsyncIterable<Buffer>, options: JobLog
     if (line.text?.startsWith(JOB_LOG_START) === true || line.text === '') continue;
     const { seq, exit = '', signal = '', command = '' } = fieldsOf(line) ?? {};
     if (seq === undefined) {
-      if (!options.isPartial) throw refused(options, line.number, line.isEnded ? 'it is damaged' : 'it was cut');
-      options.onDamage();
+      leaveOut(options, line.number, line.isEnded ? 'it is damaged' : 'it was cut');
       continue;
     }
     const how = `${exit} ${signal}`;
@@ -60,8 +59,8 @@ export async function* readJobLog(chunks: AsyncIterable<Buffer>, options: JobLog
 export async function* jobsByCommand(chunks: AsyncIterable<Buffer>, options: JobLogOptions): AsyncGenerator<MovableEntry> {
   for await (const { command, item, number } of readJobLog(chunks, options)) {
     const reason = whyNotMovable(command, item);
-    if (reason !== undefined) throw refused(options, number, `${reason}. With --items FILE the items are lines of that file`);
-    yield { id: command, item };
+    if (reason === undefined) yield { id: command, item };
+    else leaveOut(options, number, `${reason}. With --items FILE the items are lines of that file`);
   }
 }
 
@@ -83,10 +82,6 @@ export async function* jobsByLine(
   lines: AsyncIterable<Buffer>,
   options: JobLogOptions,
 ): AsyncGenerator<MovableEntry> {
-  const leaveOut = (number: number, reason: string): void => {
-    if (!options.isPartial) throw refused(options, number, reason);
-    options.onDamage();
-  };
   let found = 0;
   let last = 0;
   for await (const { number, text } of byteLines(lines, ID_BYTES + LINE_EXTRA_BYTES)) {
@@ -97,10 +92,10 @@ export async function* jobsByLine(
     if (text === '') continue;
     const reason = whyNotMovable(text ?? '', item);
     if (text !== undefined && reason === undefined) yield { id: text, item };
-    else leaveOut(number, text === undefined ? `it is no text, or has more than ${ID_BYTES} bytes` : `${reason}`);
+    else leaveOut(options, number, text === undefined ? `it is no text, or has more than ${ID_BYTES} bytes` : `${reason}`);
   }
   if (found === ends.size) return;
-  for (const seq of ends.keys()) if (seq > last || seq === 0) leaveOut(seq, 'there is no such line');
+  for (const seq of ends.keys()) if (seq > last || seq === 0) leaveOut(options, seq, 'there is no such line');
 }
 
 function fieldsOf({ text, isEnded }: ByteLine): { readonly [name: string]: string } | undefined {
@@ -114,9 +109,13 @@ function itemOf(exit: number, signal: number): MovableItem {
   return { status: 'failed', attempt: 1, reason: signal === 0 ? `exit ${exit}` : `signal ${name}` };
 }
 
-function refused({ source }: JobLogOptions, number: number, reason: string): LoopStateError {
-  return new LoopStateError(
-    'LOOPSTATE_FOREIGN',
-    `Line ${number} of ${source} can not be imported: ${reason}. With --partial it is left out. Nothing was imported.`,
-  );
+/** Errors: `LOOPSTATE_FOREIGN`, unless what can not be read is to be left out. */
+function leaveOut({ source, isPartial, onDamage }: JobLogOptions, number: number, reason: string): void {
+  if (!isPartial) {
+    throw new LoopStateError(
+      'LOOPSTATE_FOREIGN',
+      `Line ${number} of ${source} can not be imported: ${reason}. With --partial it is left out. Nothing was imported.`,
+    );
+  }
+  onDamage();
 }

@@ -195,7 +195,11 @@ describe('A job log', () => {
     }
     expect(await codeOf(at(cut))).to.equal('LOOPSTATE_FOREIGN');
     expect((await imported(at(cut), { isPartial: true })).entries).to.have.length(5);
-    expect(await codeOf(at(JOB_LOG.replace('echo kill', 'x'.repeat(1_025))))).to.equal('LOOPSTATE_FOREIGN');
+    const long = JOB_LOG.replace('echo kill', 'x'.repeat(1_025));
+    expect(await codeOf(at(long))).to.equal('LOOPSTATE_FOREIGN');
+    const rest = await imported(at(long), { isPartial: true });
+    expect(rest.entries).to.have.length(5);
+    expect(rest).to.include({ leftOut: 1, isWhole: false });
   });
 });
 
