@@ -245,6 +245,16 @@ describe('loopstate export and import', () => {
     }
   });
 
+  it('once-recorded: the arguments of a job log may come from a pipe', async () => {
+    const fields = (n: number): string => `${n}\t:\t1\t1\t0\t0\t0\t0\techo ${n}\n`;
+    writeFileSync(path('log'), `Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n${fields(1)}${fields(2)}`);
+    const end = await cli(['import', '--state', 'new.json', '--partial', '--json', '--items', '/dev/stdin', 'log'], {
+      under: ['sh', '-c', 'printf "a\\nb\\n" | "$@"', 'sh'],
+    });
+    expect(end.code, end.stderr).to.equal(0);
+    expect(JSON.parse(end.stdout)).to.include({ imported: 2, leftOut: 0, isWhole: true });
+  });
+
   it('once-recorded: the job log of GNU parallel goes on as a loop', async () => {
     const log = [
       'Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand',

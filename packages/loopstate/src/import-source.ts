@@ -26,6 +26,8 @@ export interface ImportOptions {
   readonly isPartial?: boolean | undefined;
   /** Names the file in messages. Default: its path. */
   readonly source?: string | undefined;
+  /** The same for the file of the arguments. */
+  readonly itemsSource?: string | undefined;
 }
 
 /** A file that can be imported. */
@@ -51,12 +53,12 @@ const START_BYTES = 4_096;
  * unless `isPartial`), `LOOPSTATE_NEWER_FORMAT`.
  */
 export async function openImport(path: string, options: ImportOptions = {}): Promise<ImportSource> {
-  const { itemsPath, isPartial = false, source = path } = options;
+  const { itemsPath, isPartial = false, source = path, itemsSource = itemsPath } = options;
   try {
     const format = options.format ?? (await formatOf(path));
     if (itemsPath !== undefined && format !== 'joblog') throw badOption('--items is for the job log of GNU parallel: this is none.');
     if (format === 'jsonl') return await openExport(path, { source, isPartial });
-    if (format === 'joblog') return await openJobLog(path, { source, isPartial, itemsPath });
+    if (format === 'joblog') return await openJobLog(path, { source, isPartial, itemsPath, itemsSource });
     return await openOldFormat(path, { source, format });
   } catch (cause) {
     if (!isSystemError(cause)) throw cause;
@@ -81,7 +83,7 @@ async function openExport(
 
 async function openJobLog(
   path: string,
-  { source, isPartial, itemsPath }: { readonly source: string; readonly isPartial: boolean; readonly itemsPath: string | undefined },
+  { source, isPartial, itemsPath, itemsSource = '' }: ImportOptions & { readonly source: string; readonly isPartial: boolean },
 ): Promise<ImportSource> {
   let leftOut = 0;
   const options = { source, isPartial, onDamage: () => void leftOut++ };
@@ -89,7 +91,7 @@ async function openJobLog(
   const items = (onDamage: () => void): AsyncIterable<MovableEntry> =>
     ends === undefined || itemsPath === undefined
       ? jobsByCommand(createReadStream(path), { ...options, onDamage })
-      : jobsByLine(ends, createReadStream(itemsPath), { source: itemsPath, isPartial, onDamage });
+      : jobsByLine(ends, createReadStream(itemsPath), { source: itemsSource, isPartial, onDamage });
   const last = await placesOfRepeated(items(options.onDamage));
   return {
     format: 'joblog',

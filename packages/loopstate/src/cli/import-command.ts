@@ -6,7 +6,7 @@ import { type ImportCounts, importItems } from '../import-items.js';
 import { IMPORT_FORMATS, type ImportFormat, type ImportSource, openImport } from '../import-source.js';
 import { LoopState } from '../loop-state.js';
 import type { ExitCode } from './exit-codes.js';
-import { inputFile } from './input-file.js';
+import { type InputFile, inputFile } from './input-file.js';
 import { untilInterrupted } from './interruption.js';
 import { oneOf } from './option-values.js';
 import { findingLine } from './reporters.js';
@@ -49,21 +49,31 @@ Examples:
 `;
 
 async function importFile(file: string, options: ImportOptions, signal: AbortSignal): Promise<ExitCode> {
-  const input = await inputFile(file, signal);
+  const inputs: InputFile[] = [];
+  const pathOf = async (named: string): Promise<string> => {
+    const input = await inputFile(named, signal);
+    inputs.push(input);
+    return input.path;
+  };
   try {
-    const source = await openImport(input.path, {
+    const source = await openImport(await pathOf(file), {
       format: options.format === 'auto' ? undefined : options.format,
-      itemsPath: options.items,
+      itemsPath: options.items === undefined ? undefined : await pathOf(options.items),
       isPartial: options.partial,
-      source: file === '-' ? 'standard input' : file,
+      source: nameOf(file),
+      itemsSource: options.items === undefined ? undefined : nameOf(options.items),
     });
     const counts = await putAll(source, options, signal);
     process.stdout.write(options.json === true ? `${JSON.stringify(jsonOf(options, source, counts))}\n` : textOf(options, counts));
     tellDoubts(source, counts);
     return 0;
   } finally {
-    await input.remove();
+    for (const input of inputs) await input.remove();
   }
+}
+
+function nameOf(file: string): string {
+  return file === '-' ? 'standard input' : file;
 }
 
 async function putAll(source: ImportSource, { state: target, replace }: ImportOptions, signal: AbortSignal): Promise<ImportCounts> {
