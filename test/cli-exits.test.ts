@@ -3,7 +3,7 @@
  * of signals are in cli-signals.test.ts.
  */
 import { once } from 'node:events';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -74,6 +74,17 @@ describe('exit codes of loopstate', () => {
     const long = await run(['--', 'echo'], `${'x'.repeat(1_024)}\n${'y'.repeat(1_025)}\n`);
     expect(long).to.include({ code: 2, stdout: `${'x'.repeat(1_024)}\n` });
     expect((await run(['--', 'echo'], `${'z'.repeat(100_000)}`)).code).to.equal(2);
+  });
+
+  it('2: a file that --glob finds and whose name is no text', async () => {
+    for (const name of ['a\ufffd', 'b']) writeFileSync(join(directory(), name), '');
+    expect(await run(['--glob', '*', '--', 'echo'])).to.include({ code: 0, stdout: 'a\ufffd\nb\n' });
+    for (const name of ['c', 'a']) {
+      const path = Buffer.concat([Buffer.from(join(directory(), name)), Buffer.of(0xff)]);
+      writeFileSync(path, '');
+      expect(await run(['--state', './other.json', '--glob', '?*', '--', 'echo'])).to.include({ code: 2, stdout: '' });
+      rmSync(path);
+    }
   });
 
   it('2: items that are there and can not be opened, and nothing is begun', async () => {

@@ -2,10 +2,11 @@
  * Where the items of a run come from: lines, rows of JSON or CSV, or the files that a pattern matches.
  */
 import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
 import { itemLines } from './item-lines.js';
 import { csvRows, jsonRows } from './item-rows.js';
+import { visible } from './visible-text.js';
 
 /** One item of the input. */
 export interface InputItem {
@@ -66,8 +67,22 @@ export async function openItemInput(options: ItemInputOptions): Promise<ItemInpu
 
 async function openGlob(patterns: readonly string[], total: number | undefined): Promise<ItemInput> {
   const { glob } = await import('tinyglobby');
-  const paths = await glob([...patterns], { onlyFiles: true, expandDirectories: false });
-  return { items: numbered([paths.sort()]), total: total ?? paths.length, close: () => undefined };
+  const paths = (await glob([...patterns], { onlyFiles: true, expandDirectories: false })).sort();
+  await refuseUnreadableNames(paths);
+  return { items: numbered([paths]), total: total ?? paths.length, close: () => undefined };
+}
+
+/** In a name that is not UTF-8, what is no text is read as U+FFFD: it names no file then, or another one. Errors: `LOOPSTATE_BAD_OPTION`. */
+async function refuseUnreadableNames(paths: readonly string[]): Promise<void> {
+  for (const [index, path] of paths.entries()) {
+    if (!path.includes('\ufffd')) continue;
+    const isThere = await lstat(path).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere || path === paths[index + 1])
+      throw badInput(`The file ${visible(path)} can not be an item: its name is not UTF-8, and an item must be text.`);
+  }
 }
 
 async function openFile(path: string, options: ItemInputOptions): Promise<ItemInput> {
