@@ -2,8 +2,10 @@
  * The parts of the command that are functions of their input: what is split, cut, escaped, quoted and counted. The command as a whole
  * is tested from the outside, in test/cli-*.test.ts.
  */
+import { PassThrough } from 'node:stream';
 import { expect } from 'chai';
 import { argvCommand, MissingFieldError, shellCommand } from '../src/cli/child-command.js';
+import { askToConfirm } from '../src/cli/confirmation.js';
 import type { InputItem } from '../src/cli/item-input.js';
 import { itemLines } from '../src/cli/item-lines.js';
 import { csvRows, jsonRows } from '../src/cli/item-rows.js';
@@ -345,6 +347,30 @@ describe('numberText', () => {
   it('parts the thousands of whole numbers, negative ones too', () => {
     const numbers = [0, 7, 999, 1_000, 12_345, 123_456, 1_234_567, -1_000, -999];
     expect(numbers.map(numberText)).to.deep.equal(numbers.map((number) => number.toLocaleString('en')));
+  });
+});
+
+describe('askToConfirm', () => {
+  const answerTo = async (typed: string, { isTTY, isEnded = false }: { isTTY: boolean; isEnded?: boolean }) => {
+    const input = new PassThrough();
+    const asked = askToConfirm('? ', { input, output: Object.assign(new PassThrough(), { isTTY }) });
+    input.write(typed);
+    if (isEnded) input.end();
+    return await asked;
+  };
+
+  it('takes nothing but yes for a yes', async () => {
+    for (const isTTY of [true, false]) {
+      for (const typed of ['y\n', ' YES \n']) expect(await answerTo(typed, { isTTY })).to.equal('yes');
+      for (const typed of ['n\n', '\n', 'yy\n']) expect(await answerTo(typed, { isTTY })).to.equal('no');
+    }
+  });
+
+  it('is answered too by Ctrl-C, by Ctrl-D and by the end of the input', async () => {
+    expect(await answerTo('\u0003', { isTTY: true })).to.equal('interrupted');
+    expect(await answerTo('y\u0003', { isTTY: true })).to.equal('interrupted');
+    expect(await answerTo('\u0004', { isTTY: true })).to.equal('no');
+    for (const isTTY of [true, false]) expect(await answerTo('', { isTTY, isEnded: true })).to.equal('no');
   });
 });
 

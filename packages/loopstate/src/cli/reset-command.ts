@@ -1,11 +1,11 @@
 /**
  * `loopstate reset`: forgets all items, so that the loop starts from nothing; a copy of a file state is kept.
  */
-import { createInterface } from 'node:readline/promises';
 import type { Progress } from '@loopstate/core';
 import { LoopStateError } from '@loopstate/core';
 import type { Command } from 'commander';
 import { LoopState } from '../loop-state.js';
+import { askToConfirm, type Confirmation } from './confirmation.js';
 import type { ExitCode } from './exit-codes.js';
 import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
@@ -35,9 +35,10 @@ async function reset({ state: target, yes }: ResetOptions): Promise<ExitCode> {
   await (await LoopState.open(target, { access: 'read' })).close();
   // Then opened and closed: the lock shows that nobody works on it, and a closed file holds everything by itself.
   const progress = await lookAt(target);
-  if (yes !== true && !(await confirm(target, progress))) {
+  const answer = yes === true ? 'yes' : await confirm(target, progress);
+  if (answer !== 'yes') {
     process.stderr.write('Nothing was changed.\n');
-    return 3;
+    return answer === 'no' ? 3 : 130;
   }
   const copy = await keepCopy(target, new Date());
   const state = await LoopState.open(target);
@@ -61,17 +62,12 @@ async function lookAt(target: string): Promise<Progress> {
   }
 }
 
-async function confirm(target: string, { completed, failed }: Progress): Promise<boolean> {
+async function confirm(target: string, { completed, failed }: Progress): Promise<Confirmation> {
   if (!process.stdin.isTTY) {
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', 'A reset must be confirmed: add --yes. Nothing was changed.');
   }
-  const prompt = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await prompt.question(
-      `Forget ${completed} completed and ${failed} failed items of ${visible(shownState(target))}? [y/N] `,
-    );
-    return /^y(es)?$/i.test(answer.trim());
-  } finally {
-    prompt.close();
-  }
+  return await askToConfirm(`Forget ${completed} completed and ${failed} failed items of ${visible(shownState(target))}? [y/N] `, {
+    input: process.stdin,
+    output: process.stderr,
+  });
 }
