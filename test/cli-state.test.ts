@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { LoopState } from 'loopstate';
+import { keepCopy } from '../packages/loopstate/src/cli/state-copy.js';
 import { freshDirectories, runCli } from './support/cli.js';
 
 const STATE = ['--state', 'state.json'];
@@ -99,6 +100,13 @@ describe('loopstate status and reset', () => {
     expect(end.stdout).to.include(copy);
     expect((await cli(['status', '--state', `./${copy}`])).stdout).to.match(/^completed +2$/m);
     expect(await cli(['run', ...STATE, '--', 'echo'], 'a\n')).to.include({ code: 0, stdout: 'a\n' });
+  });
+
+  it('reset keeps a copy each time, also twice within a second', async () => {
+    const target = join(directory(), 'state.json');
+    const copies = [await keepCopy(target, new Date(1_700_000_000_001)), await keepCopy(target, new Date(1_700_000_000_002))];
+    for (const copy of copies) expect(readFileSync(copy ?? '')).to.deep.equal(readFileSync(target));
+    expect(new Set(copies).size).to.equal(2);
   });
 
   it('reset asks before it does anything, and without a terminal to ask at needs --yes (2)', async () => {

@@ -13,7 +13,7 @@ export async function keepCopy(target: string, at: Date): Promise<string | undef
   const place = placeOf(target);
   if (place.kind !== 'file') return undefined;
   const path = await realpath(place.path);
-  const copy = `${path}.reset-${at.toISOString().replaceAll(/[-:]|\.\d+/g, '')}`;
+  const copy = `${path}.reset-${at.toISOString().replaceAll(/[-:]/g, '')}`;
   try {
     await copyFile(path, copy, constants.COPYFILE_EXCL);
     await sync(copy);
