@@ -2,6 +2,7 @@
  * What `loopstate run` can be told: rows, bounds, costs, results, changes. Each test starts the real command in a directory of its own and
  * looks at its output, its exit code and the state it left.
  */
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -222,6 +223,15 @@ describe('loopstate run, its options', () => {
         })
       ).code,
     ).to.equal(6);
+  });
+
+  it('shows what a shell would be told, and counts rows that lack a field', async () => {
+    const end = await run(['--dry-run', '--jsonl', '--shell', '--', 'echo {name} {n}'], '{"id":"a","name":"it\'s"}\n{"id":"b"}\n');
+    expect(end.code, end.stderr).to.equal(0);
+    const [line, ...others] = end.stdout.trimEnd().split('\n');
+    expect(others).to.deep.equal([]);
+    expect(execFileSync('sh', ['-c', line ?? ''], { encoding: 'utf8' })).to.equal("it's 1\n");
+    expect(existsSync(join(directory(), 'state.json'))).to.equal(false);
   });
 
   it('refuses values that it can not use', async () => {

@@ -1,7 +1,7 @@
 /** Shows what a run would do, and changes nothing: one line for each command, as a shell would be told it. */
 import { isLoopStateError } from '@loopstate/core';
 import { LoopState } from '../loop-state.js';
-import type { ChildCommand } from './child-command.js';
+import { type Attempt, type ChildCommand, MissingFieldError } from './child-command.js';
 import type { ExitCode } from './exit-codes.js';
 import type { InputItem } from './item-input.js';
 import { visible } from './visible-text.js';
@@ -10,7 +10,7 @@ import { visible } from './visible-text.js';
 export async function dryRun(target: string, items: AsyncIterable<InputItem>, command: ChildCommand): Promise<ExitCode> {
   const state = await openIfPresent(target);
   const seen = new Set<string>();
-  let done = 0;
+  let [done, lacking] = [0, 0];
   try {
     for await (const item of items) {
       if (seen.has(item.id)) continue;
@@ -20,14 +20,28 @@ export async function dryRun(target: string, items: AsyncIterable<InputItem>, co
         continue;
       }
       const attempt = ((await state?.read(item.id))?.attempt ?? 0) + 1;
-      const { file, args } = command.argvFor({ item, attempt });
-      process.stdout.write(`${[file, ...args].map(quoted).join(' ')}\n`);
+      const line = lineFor(command, { item, attempt });
+      if (line === undefined) lacking += 1;
+      else process.stdout.write(`${line}\n`);
     }
   } finally {
     await state?.close();
   }
-  process.stderr.write(`${seen.size - done} would run, ${done} are done; nothing was changed\n`);
+  const failing = lacking === 0 ? '' : `${lacking} would fail, whose row lacks a field that the command names, `;
+  process.stderr.write(`${seen.size - done - lacking} would run, ${failing}${done} are done; nothing was changed\n`);
   return 0;
+}
+
+/** The command as a shell would be told it, with the variables that it reads; undefined for a row that lacks a field. */
+function lineFor(command: ChildCommand, attempt: Attempt): string | undefined {
+  try {
+    const { file, args } = command.argvFor(attempt);
+    const variables = Object.entries(command.environmentFor(attempt)).map(([name, value]) => `${name}=${quoted(value)}`);
+    return [...variables, ...[file, ...args].map(quoted)].join(' ');
+  } catch (error) {
+    if (error instanceof MissingFieldError) return undefined;
+    throw error;
+  }
 }
 
 /** A state that can't be read because there is none yet has nothing done. */
