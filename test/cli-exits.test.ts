@@ -124,6 +124,27 @@ describe('exit codes of loopstate', () => {
     expect(await run(['--jsonl', '--', 'echo', '{id}'], `${rows.join('\n')}\n`)).to.include({ code: 1, stdout: 'ok1\nok2\n' });
   });
 
+  it('130: the output can not be written, whichever command it is of', async () => {
+    await run(['--', 'true'], 'a\n');
+    for (const args of [
+      ['status', ...STATE],
+      ['status', ...STATE, '--json'],
+      ['show', ...STATE, 'a'],
+      ['doctor', ...STATE],
+      ['list', ...STATE],
+      ['run', ...STATE, '--dry-run', '--', 'echo'],
+    ]) {
+      const end = await runCli(args, { cwd: directory(), input: 'b\n', under: ['sh', '-c', '"$@" > /dev/full', 'sh'] });
+      expect(end.code, args.join(' ')).to.equal(130);
+      expect(end.stderr.split('\n'), args.join(' ')).to.have.length(2);
+    }
+    // What never ends is shown as long as somebody reads it.
+    const endless = ['sh', '-c', 'seq 1000000000 | "$@" | head -n 1', 'sh'];
+    expect(await runCli(['run', ...STATE, '--dry-run', '--', 'echo'], { cwd: directory(), under: endless })).to.include({
+      stdout: 'echo 1\n',
+    });
+  });
+
   it('3: stopped on purpose, and the next run goes on', async () => {
     expect(await run(['--max-items', '2', '--', 'echo'], 'a\nb\nc\n')).to.include({ code: 3, stdout: 'a\nb\n' });
     expect(await run(['--', 'echo'], 'a\nb\nc\n')).to.include({ code: 0, stdout: 'c\n' });

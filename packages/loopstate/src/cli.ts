@@ -7,8 +7,13 @@ import { type ExitCode, exitCodeOfError } from './cli/exit-codes.js';
 import { createProgram } from './cli/program.js';
 import { visible } from './cli/visible-text.js';
 
+let outputError: NodeJS.ErrnoException | undefined;
+
 // A reader that went away is noticed where it matters, and is nothing to die of.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+process.stdout.on('error', (error) => {
+  outputError ??= error;
+});
+process.stderr.on('error', () => undefined);
 
 // Input and output are files too, before and after a store is open.
 keepThreadPoolAwake();
@@ -16,7 +21,7 @@ keepThreadPoolAwake();
 const exitCode = await main(process.argv);
 await Promise.all([written(process.stdout), written(process.stderr)]);
 // Whatever is still open, such as an input that nobody ends, must not keep the command from ending.
-process.exit(exitCode);
+process.exit(exitCode === 0 && isOutputLost() ? 130 : exitCode);
 
 async function main(argv: readonly string[]): Promise<ExitCode> {
   let exitCode: ExitCode = 0;
@@ -39,6 +44,13 @@ function written(stream: NodeJS.WriteStream): Promise<void> {
   return new Promise((resolve) => {
     stream.write('', () => resolve());
   });
+}
+
+/** Whether the disk that the output should go to did not take it, which is said; whoever closes the pipe has what he wants. */
+function isOutputLost(): boolean {
+  if (outputError === undefined || outputError.code === 'EPIPE') return false;
+  process.stderr.write(`loopstate: The output can not be written: ${visible(outputError.message)}\n`);
+  return true;
 }
 
 /** One line for an error that was to be expected; for a defect, all that helps to find it. */

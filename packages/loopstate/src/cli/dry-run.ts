@@ -4,29 +4,42 @@ import { LoopState } from '../loop-state.js';
 import { type Attempt, type ChildCommand, MissingFieldError } from './child-command.js';
 import type { ExitCode } from './exit-codes.js';
 import type { InputItem } from './item-input.js';
+import { LineOutput } from './line-output.js';
 import { visible } from './visible-text.js';
 
 /** Errors: what opening raises, but for a state that does not exist yet. */
 export async function dryRun(target: string, items: AsyncIterable<InputItem>, command: ChildCommand): Promise<ExitCode> {
   const state = await openIfPresent(target);
-  const seen = new Set<string>();
-  let [done, lacking] = [0, 0];
   try {
-    for await (const item of items) {
-      if (seen.has(item.id)) continue;
-      seen.add(item.id);
-      if (state !== undefined && !state.isOutstanding(item.id)) {
-        done += 1;
-        continue;
-      }
-      const attempt = ((await state?.read(item.id))?.attempt ?? 0) + 1;
-      const line = lineFor(command, { item, attempt });
-      if (line === undefined) lacking += 1;
-      else process.stdout.write(`${line}\n`);
-    }
+    return await LineOutput.with(process.stdout, (output) => show({ state, items, command, output }));
   } finally {
     await state?.close();
   }
+}
+
+interface DryRun {
+  readonly state: LoopState | undefined;
+  readonly items: AsyncIterable<InputItem>;
+  readonly command: ChildCommand;
+  readonly output: LineOutput;
+}
+
+async function show({ state, items, command, output }: DryRun): Promise<ExitCode> {
+  const seen = new Set<string>();
+  let [done, lacking] = [0, 0];
+  for await (const item of items) {
+    if (seen.has(item.id)) continue;
+    seen.add(item.id);
+    if (state !== undefined && !state.isOutstanding(item.id)) {
+      done += 1;
+      continue;
+    }
+    const attempt = ((await state?.read(item.id))?.attempt ?? 0) + 1;
+    const line = lineFor(command, { item, attempt });
+    if (line === undefined) lacking += 1;
+    else await output.write(`${line}\n`);
+  }
+  await output.flush();
   const failing = lacking === 0 ? '' : `${lacking} would fail, whose row lacks a field that the command names, `;
   process.stderr.write(`${seen.size - done - lacking} would run, ${failing}${done} are done; nothing was changed\n`);
   return 0;
