@@ -7,7 +7,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { type ItemRecord, LoopState } from 'loopstate';
-import { freshDirectories, runCli } from './support/cli.js';
+import { freshDirectories, runCli, startCli } from './support/cli.js';
 
 const STATE = ['--state', './state.json'];
 
@@ -234,6 +234,23 @@ describe('loopstate run, its options', () => {
     expect(existsSync(join(directory(), 'state.json'))).to.equal(false);
   });
 
+  it('waits as long before another attempt as it is told, also for nothing, and for longer than a minute', async () => {
+    expect(await run(['--retries', '1', '--backoff', '0', '--quiet', '--', 'false'], 'a\n')).to.include({ code: 1 });
+    const waiting = await startCli(['run', ...STATE, '--retries', '1', '--backoff', '300', '--json', '--', 'false'], {
+      cwd: directory(),
+      input: 'b\n',
+    });
+    await waiting.shows('"retry"');
+    waiting.child.kill('SIGTERM');
+    const { code, stderr } = await waiting.end;
+    expect(code).to.equal(143);
+    const events = stderr
+      .trimEnd()
+      .split('\n')
+      .map((line): { type: string; waitMs: number } => JSON.parse(line));
+    expect(events.find(({ type }) => type === 'retry')?.waitMs).to.be.above(60_000);
+  });
+
   it('refuses values that it can not use', async () => {
     for (const args of [
       ['--halt', 'later,fail=1'],
@@ -246,6 +263,8 @@ describe('loopstate run, its options', () => {
       ['--on-change', 'shrug'],
       ['--lease', '0.5'],
       ['--total', '0'],
+      ['--grace', '86400'],
+      ['--backoff', '86401'],
     ])
       expect((await run([...args, '--', 'true'], 'a\n')).code, args.join(' ')).to.equal(2);
     expect(existsSync(join(directory(), 'state.json'))).to.equal(false);

@@ -10,13 +10,17 @@ export function fromZero(text: string): number {
   return wholeNumber(text, 0);
 }
 
-/** Seconds, with a fraction if need be, as ms. */
-export function secondsAsMs(text: string): number {
-  const ms = Number(text) * 1_000;
-  // The longest that a timer of Node can wait.
-  if (!/^\d*\.?\d+$/.test(text) || ms < 1 || ms > 0x7fffffff)
-    throw new InvalidArgumentError('It must be a number of seconds from 0.001 to 2147483.');
-  return ms;
+/** Seconds, with a fraction if need be, as ms; no longer than a timer of Node can wait. */
+export const secondsAsMs = secondsWithin({ min: 0.001, max: 2_147_483 });
+
+/** Seconds within these bounds, as ms. */
+export function secondsWithin({ min, max }: { readonly min: number; readonly max: number }): (text: string) => number {
+  return (text) => {
+    const seconds = Number(text);
+    if (!/^\d*\.?\d+$/.test(text) || seconds < min || seconds > max)
+      throw new InvalidArgumentError(`It must be a number of seconds from ${min} to ${max}.`);
+    return seconds * 1_000;
+  };
 }
 
 /** An amount from 0, in US dollars. */

@@ -12,7 +12,7 @@ import { type ExitCode, exitCodeOfResult } from './exit-codes.js';
 import { type HaltRule, HaltWatch, haltRule } from './halt-rule.js';
 import { digestOf } from './item-digest.js';
 import { type InputItem, type ItemInput, openItemInput } from './item-input.js';
-import { atLeastOne, dollars, exitCodes, fromZero, oneOf, secondsAsMs } from './option-values.js';
+import { atLeastOne, dollars, exitCodes, fromZero, oneOf, secondsAsMs, secondsWithin } from './option-values.js';
 import { createReporter, type Reporter, type ReportStyle } from './reporters.js';
 import { makeResultsFolder } from './results-folder.js';
 import { shownState } from './shown-state.js';
@@ -22,6 +22,14 @@ import { stateOption } from './state-option.js';
 const EXIT_TEMPFAIL = 75;
 
 const GRACE_MS = 5_000;
+
+/** The loop waits a little longer than that, and for a day at most. */
+const GRACE_MAX_S = 86_000;
+
+const BACKOFF_MAX_S = 86_400;
+
+/** How far the waits between attempts grow that began shorter. */
+const BACKOFF_GROWN_MS = 60_000;
 
 interface RunOptions {
   readonly state: string;
@@ -74,7 +82,7 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
     .option('-t, --timeout <seconds>', 'stop a command that takes longer; it has failed then', secondsAsMs)
     .addOption(
       new Option('--grace <seconds>', 'how long a command that is stopped (SIGTERM) has until it is killed')
-        .argParser(secondsAsMs)
+        .argParser(secondsWithin({ min: 0.001, max: GRACE_MAX_S }))
         .default(GRACE_MS, `${GRACE_MS / 1_000}`),
     )
     .option('--shell', 'the command is one string for /bin/sh; the item is {} or "$1", quoted')
@@ -84,7 +92,12 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
     .option('--dry-run', 'show what would run, and change nothing')
     .optionsGroup('Bounds:')
     .option('-r, --retries <n>', 'how many more attempts a failed item has', fromZero, 0)
-    .option('--backoff <seconds>', 'the wait before the first of them, doubled each time up to a minute', secondsAsMs, 0)
+    .option(
+      '--backoff <seconds>',
+      'the wait before the first of them, doubled each time up to a minute',
+      secondsWithin({ min: 0, max: BACKOFF_MAX_S }),
+      0,
+    )
     .option('-m, --max-items <n>', 'stop after so many items were begun', atLeastOne)
     .option('--max-cost <usd>', 'begin nothing more once all attempts together have cost so much', dollars)
     .option('--halt <rule>', 'stop when items fail: soon,fail=N or now,fail=N%', haltRule)
@@ -172,7 +185,7 @@ async function runItems({ input, state, command, reporter, options }: ItemRun): 
     state,
     concurrency: options.jobs,
     retries: options.retries,
-    backoff: { minDelayMs: options.backoff },
+    backoff: { minDelayMs: options.backoff, maxDelayMs: Math.max(options.backoff, BACKOFF_GROWN_MS) },
     maxItems: options.maxItems,
     maxBudgetUsd: options.maxCost,
     signal: children.signal,
