@@ -104,6 +104,18 @@ describe('loopstate run, its options', () => {
       expect(await item('d')).to.equal(undefined);
     });
 
+    it('names that descriptor only to commands that have it', async () => {
+      const script = `echo "\${LOOPSTATE_RESULT_FD-none}"`;
+      const end = (report: string) =>
+        runCli(['run', ...STATE, '--report', report, '--', 'sh', '-c', script], {
+          cwd: directory(),
+          input: `${report}\n`,
+          env: { LOOPSTATE_RESULT_FD: '3' },
+        });
+      expect((await end('fd')).stdout).to.equal('3\n');
+      for (const report of ['line', 'none']) expect((await end(report)).stdout).to.equal('none\n');
+    });
+
     it('takes the last line of the output for a report when told to, and leaves other output alone', async () => {
       const script = 'echo progress; echo "{\\"cost\\":{\\"usd\\":2}}"';
       const end = await run(['--report', 'line', '--', 'sh', '-c', script, 'sh'], 'a\n');

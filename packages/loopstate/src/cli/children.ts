@@ -54,7 +54,7 @@ export class Children {
   readonly #options: ChildrenOptions;
   readonly #stop = new AbortController();
   /** A copy: to read all of `process.env` for each child took 0.1 ms. */
-  readonly #environment = { ...process.env };
+  readonly #environment = withoutReport(process.env);
   readonly #stdout: SharedOutput;
   readonly #stderr: SharedOutput;
 
@@ -186,6 +186,11 @@ export class Children {
       process.stderr.write(`loopstate: The output can not be written: ${error.message}\n`);
     this.#stop.abort();
   }
+}
+
+/** Where this process may report is of no use to a child, which has that descriptor no more. */
+function withoutReport({ LOOPSTATE_RESULT_FD: _own, ...others }: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return others;
 }
 
 type ErrorWithCode = Error & { readonly code: string };

@@ -87,7 +87,12 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
     )
     .option('--shell', 'the command is one string for /bin/sh; the item is {} or "$1", quoted')
     .option('--glitch-codes <list>', "exit codes that mean: not the item's fault, try again later", exitCodes, [EXIT_TEMPFAIL])
-    .option('--report <where>', 'where a command reports {"cost":{"usd":…},"output":…}: fd, line, none', oneOf('fd', 'line', 'none'), 'fd')
+    .option(
+      '--report <where>',
+      'where a command reports {"cost":{"usd":…},"output":…}: fd (descriptor 3), line (its last one), none',
+      oneOf('fd', 'line', 'none'),
+      'fd',
+    )
     .option('--results <dir>', 'keep the output of each item there, as <item>.out and <item>.err')
     .option('--dry-run', 'show what would run, and change nothing')
     .optionsGroup('Bounds:')
@@ -117,6 +122,8 @@ Placeholders: {} the item, {id} its id, {n} its place in the input, {attempt}, a
 With --shell each is one word, whether it is quoted or not, and \${name} is a variable of the shell.
 The command sees LOOPSTATE_ITEM, LOOPSTATE_ID, LOOPSTATE_ATTEMPT and LOOPSTATE_FENCE, and nothing on its standard input. Exit 0 is success, exit 75
 a glitch (tried again later, not counted), anything else an error with the last line of its standard error as the reason.
+What it reports is written to file descriptor 3 (LOOPSTATE_RESULT_FD), as in echo '{"output":1}' >&3, or with --report line is the last line of
+its standard output.
 Standard output passes through in whole lines. Ctrl-C finishes what runs; a second one stops it.
 
 Examples:
