@@ -44,6 +44,23 @@ describe('loopstate copy', () => {
   /** As this process, which has another directory, would name it. */
   const here = (place: string): string => place.replace(/^(sqlite:)?\.\//, (_, scheme = '') => `${scheme}${directory()}/`);
 
+  it('says nothing to programs that a terminal would obey, nor do import and doctor', async () => {
+    const hostile = '\u009b31m \u202e';
+    const state = `./${hostile}.json`;
+    await runCli(['run', '--state', state, '--quiet', '--', 'true'], { cwd: directory(), input: `${hostile}\n` });
+    await runCli(['export', '--state', state, '-o', 'items.jsonl'], { cwd: directory() });
+    await runCli(['run', '--state', 'other.json', '--quiet', '--', 'true'], { cwd: directory(), input: 'x\n' });
+    for (const args of [
+      ['copy', '--verify-only', '--json', state, 'other.json'],
+      ['doctor', '--json', '--state', state],
+      ['import', '--json', '--state', state, 'items.jsonl'],
+    ]) {
+      const { stdout } = await cli(args);
+      expect(stdout, args[0]).to.not.match(/[\u009b\u202e]/);
+      expect(JSON.stringify(JSON.parse(stdout)), args[0]).to.include(hostile);
+    }
+  });
+
   it(`acked-survives, once-recorded: ${ITEMS.toLocaleString('en')} items of all kinds, from file to SQLite to Redis to file, are equal and in order`, async () => {
     const source = places.file();
     await makeVariedLoop(here(source), ITEMS, seed);

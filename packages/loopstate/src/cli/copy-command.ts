@@ -11,7 +11,7 @@ import { untilInterrupted } from './interruption.js';
 import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
 import { numberText } from './shown-values.js';
-import { visible, visibleStart } from './visible-text.js';
+import { visible, visibleJson, visibleStart } from './visible-text.js';
 
 interface CopyOptions {
   readonly verifyOnly?: true;
@@ -60,7 +60,7 @@ async function copy(route: Route, options: CopyOptions, signal: AbortSignal): Pr
     // Read anew: what counts is what the next one will find there.
     const difference = await reading(route.to, (to) => compareLoops(from, to, { signal }));
     const isEqual = isEqualLoop(difference);
-    if (options.json === true) process.stdout.write(`${JSON.stringify({ isEqual, ...counts, ...difference })}\n`);
+    if (options.json === true) process.stdout.write(`${visibleJson({ isEqual, ...counts, ...difference })}\n`);
     else process.stdout.write(textOf(route, counts, difference));
     return isEqual ? 0 : 1;
   });

@@ -10,6 +10,7 @@ import { doctorText, exitCodeOfFindings, withoutThose } from './doctor-report.js
 import type { ExitCode } from './exit-codes.js';
 import { shownState } from './shown-state.js';
 import { stateOption } from './state-option.js';
+import { visibleJson } from './visible-text.js';
 
 interface DoctorOptions {
   readonly state: string;
@@ -69,7 +70,7 @@ async function doctor({ state: target, repair: mustRepair, json }: DoctorOptions
   const state = shownState(target);
   if (json === true) {
     const report = { state, ...diagnosis, ...(repair === undefined ? {} : { repair: repair.done }), exitCode };
-    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    process.stdout.write(`${visibleJson(report, 2)}\n`);
   } else {
     const colors = picocolors.createColors(process.stdout.isTTY && !process.env.NO_COLOR && process.env.TERM !== 'dumb');
     process.stdout.write(doctorText({ state, diagnosis, repair: repair?.done, colors }));

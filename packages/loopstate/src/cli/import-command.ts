@@ -12,7 +12,7 @@ import { oneOf } from './option-values.js';
 import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
 import { stateOption } from './state-option.js';
-import { visible } from './visible-text.js';
+import { visible, visibleJson } from './visible-text.js';
 
 interface ImportOptions {
   readonly state: string;
@@ -64,7 +64,7 @@ async function importFile(file: string, options: ImportOptions, signal: AbortSig
       itemsSource: options.items === undefined ? undefined : nameOf(options.items),
     });
     const counts = await putAll(source, options, signal);
-    process.stdout.write(options.json === true ? `${JSON.stringify(jsonOf(options, source, counts))}\n` : textOf(options, counts));
+    process.stdout.write(options.json === true ? `${visibleJson(jsonOf(options, source, counts))}\n` : textOf(options, counts));
     tellDoubts(source, counts);
     return 0;
   } finally {
