@@ -10,6 +10,7 @@ import type { InputItem } from '../src/cli/item-input.js';
 import { itemLines } from '../src/cli/item-lines.js';
 import { csvRows, jsonRows } from '../src/cli/item-rows.js';
 import { createProgram } from '../src/cli/program.js';
+import { createReporter } from '../src/cli/reporters.js';
 import { numberText } from '../src/cli/shown-values.js';
 import { durationText, Tally } from '../src/cli/tally.js';
 import { visible, visibleJson, visibleStart } from '../src/cli/visible-text.js';
@@ -371,6 +372,16 @@ describe('askToConfirm', () => {
     expect(await answerTo('y\u0003', { isTTY: true })).to.equal('interrupted');
     expect(await answerTo('\u0004', { isTTY: true })).to.equal('no');
     for (const isTTY of [true, false]) expect(await answerTo('', { isTTY, isEnded: true })).to.equal('no');
+  });
+});
+
+describe('createReporter', () => {
+  it('tells as JSON all that a command says on its standard error', async () => {
+    const lines: string[] = [];
+    const reporter = await createReporter('json', (line) => lines.push(line));
+    for (const text of ['a\n\nb\n', 'part of a line', ' and its end\n']) reporter.childErrors?.('x', Buffer.from(text));
+    const told = lines.map((line): { type: string; line: string } => JSON.parse(line));
+    expect(told.map(({ line }) => line)).to.deep.equal(['a', '', 'b', 'part of a line', ' and its end']);
   });
 });
 

@@ -139,7 +139,10 @@ class JsonReporter implements Reporter {
   makeRoom(): void {}
 
   childErrors(id: string, lines: Buffer): void {
-    for (const line of lines.toString().split('\n').slice(0, -1)) this.#write({ type: 'stderr', id, line });
+    const texts = lines.toString().split('\n');
+    // A part of a line that is too long to wait for its end has none.
+    if (texts.at(-1) === '') texts.pop();
+    for (const line of texts) this.#write({ type: 'stderr', id, line });
   }
 
   end({ result, exitCode }: RunEnd): void {
