@@ -14,7 +14,7 @@ export const EXIT_CODES = {
   6: 'the state is unavailable, damaged beyond repair, foreign, or of a newer format',
   70: 'a defect of loopstate itself: please report it',
   129: 'interrupted by SIGHUP (the terminal went away); run it again to go on',
-  130: 'interrupted by SIGINT, or because nobody read the output; run it again to go on',
+  130: 'interrupted by SIGINT, or because the output could not be written; run it again to go on',
   143: 'interrupted by SIGTERM; run it again to go on',
 } as const;
 
