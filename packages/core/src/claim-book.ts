@@ -239,8 +239,9 @@ export class ClaimBook implements ClaimKeeper {
     const own = now && held.sent.includes((now.value as unknown as ItemRecord).by) ? (now.value as unknown as ItemRecord) : undefined;
     if (result.ok || own !== undefined) {
       this.#settled(held);
-      if (result.ok && isFinal(next.status)) this.outcomes?.add(held.id, next);
-      return own?.status ?? next.status;
+      const recorded = own ?? next;
+      if (isFinal(recorded.status)) this.outcomes?.add(held.id, recorded);
+      return recorded.status;
     }
     this.#lose(held);
     throw this.#forgetLost(held);

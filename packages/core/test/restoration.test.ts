@@ -9,6 +9,7 @@ import {
   type LoopStateEvent,
   type MemoryState,
   type MemoryStore,
+  OutcomeUnknownError,
   openMemoryBackend,
   runLoop,
   type StateBackend,
@@ -77,6 +78,18 @@ describe('A store that goes backwards', () => {
       expect(await refused).to.equal('LOOPSTATE_UNAVAILABLE');
       expect(await state.read('a'), `the answer came ${isLate ? 'much ' : ''}later`).to.include({ status: 'completed', output: 'a' });
     }
+  });
+
+  it('acked-survives: gets back an outcome whose reply was lost, and that was found to be recorded when it was to be recorded again', async () => {
+    const { state, dump, restoreDump, loseReply } = await setUp();
+    const claim = (await state.claim('a'))!;
+    const old = dump();
+    loseReply();
+    await codeOf(claim.end({ status: 'success', output: 'a' }));
+    expect(await claim.end({ status: 'success', output: 'a' })).to.equal('completed');
+    restoreDump(old);
+    await codeOf(state.refresh());
+    expect(await state.read('a')).to.include({ status: 'completed', output: 'a' });
   });
 
   it('acked-survives: gets back the outcomes whichever call meets the loss', async () => {
@@ -178,6 +191,7 @@ async function setUp() {
   let isBehind = false;
   let hasTold = false;
   let held: Promise<void> | undefined;
+  let isReplyLost = false;
   /** What the next reading from the start, or the next commit, of a store that is not behind ends with. */
   const interruptions = new Map<'reading' | 'commit', Error>();
   const interrupt = (where: 'reading' | 'commit'): void => {
@@ -202,7 +216,11 @@ async function setUp() {
       interrupt('commit');
       const result = await inner.commit(commit);
       await held;
-      return result;
+      if (!isReplyLost) return result;
+      isReplyLost = false;
+      // Sending it again is refused for good: so the loop's state does not find out by itself, nor go on trying.
+      interruptions.set('commit', new LoopStateError('LOOPSTATE_UNAVAILABLE', 'The test refuses it.'));
+      throw new OutcomeUnknownError('The test lost the reply.');
     },
     async *changes(since) {
       if (since === 0 && hasTold) isBehind = false;
@@ -238,7 +256,10 @@ async function setUp() {
       release();
     };
   };
-  return { world, store, state, events, dump, restoreDump, holdAnswers, interruptions };
+  const loseReply = (): void => {
+    isReplyLost = true;
+  };
+  return { world, store, state, events, dump, restoreDump, holdAnswers, loseReply, interruptions };
 }
 
 /** What a record holds, past any handle on its store; undefined: there is none. */
