@@ -158,7 +158,7 @@ export const loopDefects: readonly Defect[] = [
     name: 'records again, over an outcome that is there, what its store had lost',
     breaks: 'once-recorded',
     file: 'packages/core/src/restoration.ts',
-    find: "const missing = rest.filter(([id]) => !isFinal(link.view.item(id)?.status ?? 'outstanding'));",
+    find: 'const missing = rest.filter(([id, record]) => isMissing(link.view.item(id), record));',
     replace: 'const missing = rest;',
     caughtBy: tests('keeps an outcome that is there'),
   },

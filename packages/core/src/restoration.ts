@@ -6,6 +6,7 @@ import type { ClaimBook } from './claim-book.js';
 import { isLoopStateError, UnavailableError } from './errors.js';
 import type { NextRecord } from './item-results.js';
 import { isFinal, itemKey } from './loop-records.js';
+import type { KnownItem } from './loop-view.js';
 import type { Membership } from './membership.js';
 import type { Replacement, StoreLink } from './store-link.js';
 
@@ -113,7 +114,7 @@ export async function restore(link: StoreLink, membership: Membership, claims: C
   let withoutResult = 0;
   let rest = outcomes;
   while (rest.length > 0) {
-    const missing = rest.filter(([id]) => !isFinal(link.view.item(id)?.status ?? 'outstanding'));
+    const missing = rest.filter(([id, record]) => isMissing(link.view.item(id), record));
     const batch = takeBatch(missing);
     rest = missing.slice(batch.length);
     if (batch.length === 0) break;
@@ -127,6 +128,11 @@ export async function restore(link: StoreLink, membership: Membership, claims: C
     withoutResult += batch.filter(([, { recordedAgain: how }]) => how === 'status').length;
   }
   return { type: 'went-backwards', recordedAgain, withoutResult };
+}
+
+/** Whether an outcome is not in its place. One of an earlier round has none any more: an operator wanted another. */
+function isMissing(item: KnownItem | undefined, { round = 1 }: NextRecord): boolean {
+  return item === undefined || (!isFinal(item.status) && (item.record?.round ?? 1) <= round);
 }
 
 function takeBatch(missing: readonly (readonly [string, NextRecord])[]): readonly (readonly [string, NextRecord])[] {

@@ -61,6 +61,20 @@ describe('A store that goes backwards', () => {
     expect((await state.read('x'))?.output).to.equal('theirs');
   });
 
+  it('once-recorded: an item that an operator put back meanwhile stays so', async () => {
+    const { world, state, events, dump, restoreDump, store } = await setUp();
+    await state.begin('x');
+    await state.end('x', { status: 'error', reason: 'bad' });
+    const operator = await LoopState.open(openMemoryBackend({ store, reach: 'network' }), { environment: world.process('host-z') });
+    expect(await operator.retry(['x'])).to.equal(1);
+    const old = dump();
+    await record(state, 'y', 'y');
+    restoreDump(old);
+    await codeOf(state.refresh());
+    expect(await state.read('x')).to.include({ status: 'outstanding', round: 2 });
+    expect(events).to.deep.include({ type: 'went-backwards', recordedAgain: 1, withoutResult: 0 });
+  });
+
   it('gets back an outcome that was acknowledged before the loss, and whose answer came after it', async () => {
     for (const isLate of [false, true]) {
       const { state, dump, restoreDump, holdAnswers } = await setUp();
