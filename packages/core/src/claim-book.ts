@@ -100,6 +100,7 @@ export class ClaimBook implements ClaimKeeper {
     if (item === undefined || !isFinal(item.status)) this.outcomes?.forget(id);
     if (held instanceof HeldClaim) {
       const isOwn = by !== undefined && (by === held.record.by || held.sent.includes(by));
+      if (isOwn && item !== undefined) held.seen = item.revision;
       if (!isOwn && (item === undefined || item.revision > held.fence)) this.#lose(held);
       return;
     }
@@ -107,10 +108,10 @@ export class ClaimBook implements ClaimKeeper {
     if (held === undefined && item?.record?.run === this.#membership.runId && !this.#isClosing) this.#giveBackStray(id, item);
   }
 
-  /** Gives up every claim whose record is no longer in the view as it was made: the store lost it. */
+  /** Gives up every claim of which the view has no record any more: the store lost it. */
   loseForgotten(): void {
     for (const held of this.#claims.values()) {
-      if (held instanceof HeldClaim && this.#link.view.item(held.id)?.revision !== held.fence) this.#lose(held);
+      if (held instanceof HeldClaim && this.#link.view.item(held.id)?.revision !== held.seen) this.#lose(held);
     }
   }
 

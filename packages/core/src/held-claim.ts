@@ -64,6 +64,8 @@ export class HeldClaim implements Claim {
   readonly #keeper: ClaimKeeper;
   /** The `by` of every commit that tried to settle it: a record that carries one of them is this claim's own. */
   readonly sent: string[] = [];
+  /** At which revision a record of its own was last seen: that of the claim, or one that settles it and whose reply was lost. */
+  seen: number;
   mode: ClaimMode = 'held';
   lost: LeaseLostError | undefined;
   #controller: AbortController | undefined;
@@ -72,6 +74,7 @@ export class HeldClaim implements Claim {
     this.#keeper = keeper;
     this.id = id;
     this.fence = fence;
+    this.seen = fence;
     this.record = record;
   }
 

@@ -106,6 +106,19 @@ describe('A store that goes backwards', () => {
     expect(await state.read('a')).to.include({ status: 'completed', output: 'a' });
   });
 
+  it('once-recorded: an outcome whose reply was lost is found, though the store lost something else', async () => {
+    const { state, events, dump, restoreDump, loseReply } = await setUp();
+    const claim = (await state.claim('a'))!;
+    loseReply();
+    await codeOf(claim.end({ status: 'success', output: 'a' }));
+    const old = dump();
+    await record(state, 'b', 'b');
+    restoreDump(old);
+    await codeOf(state.refresh());
+    expect(events.map(({ type }) => type)).to.deep.equal(['went-backwards']);
+    expect(await claim.end({ status: 'success', output: 'a' })).to.equal('completed');
+  });
+
   it('acked-survives: gets back the outcomes whichever call meets the loss', async () => {
     const calls: Readonly<Record<string, (state: LoopState) => Promise<unknown>>> = {
       read: (state) => state.read('a'),
