@@ -107,9 +107,11 @@ export async function restore(link: StoreLink, membership: Membership, claims: C
   } finally {
     for (const [id, record] of outcomes) claims.outcomes?.add(id, record);
   }
+  // Whoever only looks on has nothing to record, and may not be allowed to.
+  const mustRegister = membership.isRegistered || outcomes.length > 0;
   membership.noticeLoss();
   claims.loseForgotten();
-  await membership.register();
+  if (mustRegister) await membership.register();
   let recordedAgain = 0;
   let withoutResult = 0;
   let rest = outcomes;

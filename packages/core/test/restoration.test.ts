@@ -155,6 +155,23 @@ describe('A store that goes backwards', () => {
     expect([...store.state.entries.keys()].filter((key) => key.startsWith('run/') && inStore(store, key) !== undefined)).to.deep.equal([]);
   });
 
+  it('always-starts: whoever only looks on takes the store as it is, and writes nothing', async () => {
+    const { store, state, events, dump, restoreDump } = await setUp();
+    const other = await LoopState.open(openMemoryBackend({ store, reach: 'network' }));
+    await record(other, 'a', 'a');
+    const old = dump();
+    await record(other, 'b', 'b');
+    await state.refresh();
+    restoreDump(old);
+    const { revision } = store.state;
+    await codeOf(state.refresh());
+    await state.refresh();
+    expect(state.progress).to.include({ completed: 1 });
+    expect(store.state.revision).to.equal(revision);
+    expect(events).to.deep.equal([{ type: 'went-backwards', recordedAgain: 0, withoutResult: 0 }]);
+    await other.close();
+  });
+
   it('lets a loop finish by itself that asks what its items were like', async () => {
     const { state, dump, restoreDump } = await setUp();
     const digest = (): string => 'v1';
