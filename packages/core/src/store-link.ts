@@ -9,7 +9,7 @@
 import pRetry from 'p-retry';
 import type { Check, Commit, CommitResult, Durability, Json, Put, StateBackend } from './backend.js';
 import type { Environment } from './environment.js';
-import { isLoopStateError } from './errors.js';
+import { isLoopStateError, OutcomeUnknownError } from './errors.js';
 import { byOf } from './loop-records.js';
 import type { LoopView } from './loop-view.js';
 import type { RunWatch } from './run-watch.js';
@@ -107,8 +107,11 @@ export class StoreLink {
   async #resend(commit: Commit, by: string): Promise<CommitResult> {
     const result = await pRetry(() => this.backend.commit(commit), {
       ...RESEND,
-      // Nothing that fails from now on says whether the first sending applied.
       shouldRetry: ({ error }) => isLoopStateError(error) && error.retryable,
+    }).catch((cause: unknown) => {
+      // That this sending had no effect says nothing of the first.
+      if (!isLoopStateError(cause, 'LOOPSTATE_UNAVAILABLE')) throw cause;
+      throw new OutcomeUnknownError('The reply was lost, and the store can not be reached now: try again.', { cause });
     });
     if (result.ok) return result;
     const own = result.conflicts.find(({ record }) => byOf(record) === by)?.record;

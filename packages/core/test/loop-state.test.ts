@@ -313,6 +313,13 @@ describe('LoopState with lost replies', () => {
     expect(answer).to.equal('completed');
   });
 
+  it('commit/three-answers: does not take a claim for refused whose reply was lost before the store went away', async () => {
+    const { state, backend } = await flakyState();
+    backend.faults.push('reply-lost', 'away', 'away', 'away', 'away', 'away');
+    expect(await codeOf(state.claim('x'))).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+    expect(await state.read('x')).to.include({ status: 'claimed', run: state.runId });
+  });
+
   it('gives back a claim that landed after its caller had given up', async () => {
     const { state, backend, other } = await flakyState();
     backend.faults.push('lands-late', 'lost', 'lost', 'lost', 'lost', 'lost');
