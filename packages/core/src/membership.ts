@@ -133,8 +133,10 @@ export class Membership {
 
   /** Takes over from `runId` because an operator says that it is dead; returns how many items came back, `undefined` if there is no such run. */
   async takeOverAsTold(runId: string): Promise<number | undefined> {
-    for (;;) {
+    for (let tries = 0; ; tries++) {
       const run = this.#link.view.runs.get(runId);
+      // Gone meanwhile: by this very commit, the reply to which was lost, or by itself.
+      if (run === undefined && tries > 0) return await this.#returnRemaining(runId, released);
       if (run === undefined || runId === this.#runId) return undefined;
       const deletes = [{ key: runKey(runId), revision: run.revision }, ...this.#beatCheck(runId)];
       const result = await this.#link.send({ deletes }, this.#link.nextBy(this.#runId));

@@ -76,6 +76,15 @@ describe('Operations', () => {
     expect((await a.state.read('item-0'))?.crashes).to.equal(undefined);
   });
 
+  it('fenced: a run that is released loses what it holds, though the reply to that is lost', async () => {
+    const { world, open } = fleet();
+    const [a, b] = [await open(world.process('host-a')), await open(world.process('host-b'))];
+    for (const id of ['x', 'y']) await a.state.begin(id);
+    b.backend.faults.push('reply-lost');
+    expect(await b.state.releaseRun(a.state.runId)).to.equal(2);
+    expect(b.state.progress).to.include({ inProgress: 0, outstanding: 2 });
+  });
+
   it('once-recorded: a reset forgets every item, and with them what was spent before the store began', async () => {
     const { a, b } = await handles();
     await a.putCarriedUsd(3);
