@@ -48,22 +48,20 @@ export async function forgetItems(link: StoreLink, runId: string, ids: Iterable<
   });
 }
 
-/** Forgets every item; returns how many there were. What interrupts it leaves some. Errors: what the backend raises. */
+/** Forgets every item; returns how many there were. What interrupts it leaves some. Errors: as {@link retryItems}. */
 export async function forgetAllItems(link: StoreLink, runId: string): Promise<number> {
+  const forgetBatch = (keys: readonly string[]): Promise<number> =>
+    changeAll(link, runId, keys, ({ key, revision }) => ({ forget: { key, revision } }));
   let count = 0;
-  let batch: Check[] = [];
-  const forget = async (): Promise<void> => {
-    if (batch.length > 0) await link.send({ deletes: batch }, link.nextBy(runId));
-    batch = [];
-  };
-  for await (const { key, revision } of link.backend.changes(0)) {
+  let batch: string[] = [];
+  for await (const { key } of link.backend.changes(0)) {
     if (nameOf(key).kind !== 'item') continue;
-    batch.push({ key, revision });
-    count += 1;
-    if (batch.length === BATCH_ITEMS) await forget();
+    batch.push(key);
+    if (batch.length < BATCH_ITEMS) continue;
+    count += await forgetBatch(batch);
+    batch = [];
   }
-  await forget();
-  return count;
+  return count + (await forgetBatch(batch));
 }
 
 /**

@@ -97,6 +97,20 @@ describe('Operations', () => {
     expect(b.progress.costUsd, 'read anew').to.equal(0);
   });
 
+  it('once-recorded: a reset forgets an item that changes meanwhile, and those that were to be forgotten with it', async () => {
+    const store = createMemoryStore();
+    const other = await LoopState.open(openMemoryBackend({ store }));
+    for (const id of ['x', 'y', 'z']) await other.putItems([{ id, item: { status: 'completed', attempt: 1 } }], () => true);
+    let isBefore = true;
+    const beforeCommit = async (): Promise<void> => {
+      if (isBefore) await other.retry(['y']);
+      isBefore = false;
+    };
+    const operator = await openWith(openMemoryBackend({ store }), { beforeCommit });
+    expect(await operator.reset()).to.equal(3);
+    expect(operator.progress).to.include({ completed: 0, outstanding: 0 });
+  });
+
   it('changes/no-gap: items come one after another, each as it stands', async () => {
     const { a } = await handles();
     for (const id of ['x', 'y']) await a.begin(id);
