@@ -164,19 +164,24 @@ async function changeAll(
   keys: readonly string[],
   change: (record: StateRecord) => Change,
 ): Promise<number> {
+  let deletes: Check[] = [];
+  let count = 0;
   for (let tries = 0; tries < BATCH_TRIES; tries++) {
     const puts: Replacement[] = [];
-    const deletes: Check[] = [];
     const found = await link.backend.read([...new Set(keys)]);
     await learnHolders(link, found);
+    // What is gone since it was to be deleted was deleted by this very commit, the reply to which was lost.
+    const isThere = new Set(found.map((record) => record?.key));
+    count += deletes.filter(({ key }) => !isThere.has(key)).length;
+    deletes = [];
     for (const record of found) {
       const wanted = record && change(record);
       if (wanted === undefined) continue;
       if ('put' in wanted) puts.push(wanted.put);
       else deletes.push(wanted.forget);
     }
-    if (puts.length + deletes.length === 0) return 0;
-    if ((await link.send({ puts, deletes }, link.nextBy(runId))).ok) return puts.length + deletes.length;
+    if (puts.length + deletes.length === 0) return count;
+    if ((await link.send({ puts, deletes }, link.nextBy(runId))).ok) return count + puts.length + deletes.length;
   }
   throw new UnavailableError('The items change all the time: try again when nobody works on them.');
 }

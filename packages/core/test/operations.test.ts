@@ -97,6 +97,17 @@ describe('Operations', () => {
     expect(b.progress.costUsd, 'read anew').to.equal(0);
   });
 
+  it('once-recorded: what is forgotten counts, though the reply to that is lost', async () => {
+    const { world, open } = fleet();
+    const { state, backend } = await open(world.process());
+    for (const id of ['x', 'y', 'z']) await state.putItems([{ id, item: { status: 'completed', attempt: 1 } }], () => true);
+    backend.faults.push('reply-lost');
+    expect(await state.forget(['x', 'y'])).to.equal(2);
+    backend.faults.push('reply-lost');
+    expect(await state.reset()).to.equal(1);
+    expect(state.progress).to.include({ completed: 0 });
+  });
+
   it('once-recorded: a reset forgets an item that changes meanwhile, and those that were to be forgotten with it', async () => {
     const store = createMemoryStore();
     const other = await LoopState.open(openMemoryBackend({ store }));
