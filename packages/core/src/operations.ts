@@ -8,8 +8,11 @@ import { byOf, checkId, type ItemRecord, isFinal, itemKey, META_KEY, type MetaRe
 import type { MovableEntry } from './movable-item.js';
 import type { Replacement, StoreLink } from './store-link.js';
 
-/** How many items one commit changes at the most: well below the bounds of *commit/shape*. */
-const BATCH_ITEMS = 500;
+/**
+ * How many items one commit changes at the most: below the bounds of *commit/shape*, also where each of them hands on a reason that takes six
+ * times its size as JSON, which is 25 KiB.
+ */
+const BATCH_ITEMS = 250;
 
 /** How often a batch is tried again because some of it had changed meanwhile. */
 const BATCH_TRIES = 8;

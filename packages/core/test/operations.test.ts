@@ -20,6 +20,18 @@ describe('Operations', () => {
     expect((await a.claim('item-7'))?.attempt).to.equal(1);
   });
 
+  it('once-recorded: many items are put back, however large their reasons are as JSON', async () => {
+    const { a } = await handles();
+    const ids = Array.from({ length: 500 }, (_, n) => `${n}`.padStart(1_024, '0'));
+    const item = { status: 'failed', attempt: 1, reason: '\0'.repeat(4_096) } as const;
+    await a.putItems(
+      ids.map((id) => ({ id, item })),
+      () => true,
+    );
+    expect(await a.retry(ids)).to.equal(500);
+    expect(a.progress).to.include({ failed: 0, outstanding: 500 });
+  });
+
   it('fenced: what is forgotten is as if it had never been begun, and what a live run holds stays', async () => {
     const { a, b } = await handles('network');
     for (const id of ['done', 'held', 'given-back']) await a.begin(id);
