@@ -14,6 +14,9 @@ import type { Replacement, StoreLink } from './store-link.js';
  */
 const BATCH_ITEMS = 250;
 
+/** How many records are read at once: as many of the largest as a server on a network has sent before the deadline of a call. */
+const READ_KEYS = 25;
+
 /** How often a batch is tried again because some of it had changed meanwhile. */
 const BATCH_TRIES = 8;
 
@@ -53,18 +56,24 @@ export async function forgetItems(link: StoreLink, runId: string, ids: Iterable<
 
 /** Forgets every item; returns how many there were. What interrupts it leaves some. Errors: as {@link retryItems}. */
 export async function forgetAllItems(link: StoreLink, runId: string): Promise<number> {
-  const forgetBatch = (keys: readonly string[]): Promise<number> =>
-    changeAll(link, runId, keys, ({ key, revision }) => ({ forget: { key, revision } }));
   let count = 0;
-  let batch: string[] = [];
-  for await (const { key } of link.backend.changes(0)) {
+  // By key: one that changes meanwhile comes again.
+  let batch = new Map<string, Check>();
+  for await (const { key, revision } of link.backend.changes(0)) {
     if (nameOf(key).kind !== 'item') continue;
-    batch.push(key);
-    if (batch.length < BATCH_ITEMS) continue;
-    count += await forgetBatch(batch);
-    batch = [];
+    batch.set(key, { key, revision });
+    if (batch.size < BATCH_ITEMS) continue;
+    count += await forgetBatch(link, runId, batch);
+    batch = new Map();
   }
-  return count + (await forgetBatch(batch));
+  return count + (await forgetBatch(link, runId, batch));
+}
+
+async function forgetBatch(link: StoreLink, runId: string, batch: ReadonlyMap<string, Check>): Promise<number> {
+  const deletes = [...batch.values()];
+  if (deletes.length === 0 || (await link.send({ deletes }, link.nextBy(runId))).ok) return deletes.length;
+  // Some of it is not what it was when it was read.
+  return await changeAll(link, runId, [...batch.keys()], ({ key, revision }) => ({ forget: { key, revision } }), deletes);
 }
 
 /**
@@ -82,7 +91,7 @@ export async function putItems(link: StoreLink, runId: string, entries: readonly
     if (tries === BATCH_TRIES) throw new UnavailableError('The items change all the time: try again when nobody works on them.');
     const keyOf = (index: number): string => itemKey(checkId(entries[index]?.id));
     const keys = [...new Set(waiting.map(keyOf))];
-    const found = await link.backend.read(keys);
+    const found = await readAll(link, keys);
     const standing = new Map(keys.map((key, index) => [key, found[index]]));
     await assertNoneHeld(link, found);
     const puts: [index: number, put: Replacement][] = [];
@@ -135,6 +144,15 @@ async function learnHolders(link: StoreLink, records: readonly (StateRecord | un
   return holders;
 }
 
+/** The records of `keys`, a few at a time. What commits meanwhile is noticed by the checks of what follows. */
+async function readAll(link: StoreLink, keys: readonly string[]): Promise<(StateRecord | undefined)[]> {
+  const found: (StateRecord | undefined)[] = [];
+  for (let from = 0; from < keys.length; from += READ_KEYS) {
+    for (const record of await link.backend.read(keys.slice(from, from + READ_KEYS))) found.push(record);
+  }
+  return found;
+}
+
 /** One commit for each put. The first goes alone: a store that has to get ready for it would let the others overtake one another. */
 async function sendEach(link: StoreLink, runId: string, puts: readonly Replacement[]): Promise<CommitResult[]> {
   const send = (put: Replacement): Promise<CommitResult> => link.send({ puts: [put] }, link.nextBy(runId));
@@ -161,17 +179,19 @@ async function inBatches(link: StoreLink, runId: string, ids: Iterable<string>, 
   return count + (await changeAll(link, runId, batch, change));
 }
 
+/** `refused`: what a commit was to delete that was refused already. */
 async function changeAll(
   link: StoreLink,
   runId: string,
   keys: readonly string[],
   change: (record: StateRecord) => Change,
+  refused: readonly Check[] = [],
 ): Promise<number> {
-  let deletes: Check[] = [];
+  let deletes = [...refused];
   let count = 0;
   for (let tries = 0; tries < BATCH_TRIES; tries++) {
     const puts: Replacement[] = [];
-    const found = await link.backend.read([...new Set(keys)]);
+    const found = await readAll(link, [...new Set(keys)]);
     await learnHolders(link, found);
     // What is gone since it was to be deleted was deleted by this very commit, the reply to which was lost.
     const isThere = new Set(found.map((record) => record?.key));

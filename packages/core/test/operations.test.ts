@@ -1,7 +1,7 @@
 /**
  * Proves what an operator may do to a loop beside its runs: retry, forget, release. On one store in memory that several handles share.
  */
-import { type BackendTraits, createMemoryStore, LoopState, openMemoryBackend, type StateBackend } from '@loopstate/core';
+import { type BackendTraits, createMemoryStore, LoopState, openMemoryBackend, type StateBackend, UnavailableError } from '@loopstate/core';
 import { expect } from 'chai';
 import { codeOf } from './support/codes.js';
 import { fleet } from './support/fleet.js';
@@ -30,6 +30,30 @@ describe('Operations', () => {
     );
     expect(await a.retry(ids)).to.equal(500);
     expect(a.progress).to.include({ failed: 0, outstanding: 500 });
+  });
+
+  it('always-starts: items are put back and forgotten, however large their results are, where an answer of more than 32 MiB comes too late', async () => {
+    const inner = openMemoryBackend();
+    const state = await LoopState.open({
+      traits: inner.traits,
+      recovery: [],
+      async read(keys) {
+        const records = await inner.read(keys);
+        if (JSON.stringify(records).length > 32 * 1_024 * 1_024) throw new UnavailableError('The test lets no answer in time.');
+        return records;
+      },
+      commit: (commit) => inner.commit(commit),
+      changes: (since) => inner.changes(since),
+      close: () => inner.close(),
+    });
+    const ids = Array.from({ length: 40 }, (_, n) => `${n}`);
+    const item = { status: 'completed', attempt: 1, output: 'x'.repeat(1_000_000) } as const;
+    const entries = ids.map((id) => ({ id, item }));
+    await state.putItems(entries, () => true);
+    await state.putItems(entries, () => true);
+    expect(await state.retry(ids)).to.equal(40);
+    await state.putItems(entries, () => true);
+    expect(await state.forget(ids)).to.equal(40);
   });
 
   it('fenced: what is forgotten is as if it had never been begun, and what a live run holds stays', async () => {

@@ -4,7 +4,7 @@
 import { ID_BYTES, LoopStateError } from '@loopstate/core';
 import { textLines } from './item-lines.js';
 
-/** So many are acted on in one go: as many as one commit changes. */
+/** So many are acted on in one go. */
 const BATCH_IDS = 500;
 
 const NUL = 0x00;
