@@ -87,29 +87,34 @@ async function forgetBatch(link: StoreLink, runId: string, batch: ReadonlyMap<st
 export async function putItems(link: StoreLink, runId: string, entries: readonly MovableEntry[], mayPut: MayPut): Promise<Placed[]> {
   const placed: Placed[] = [];
   let waiting = entries.map((_, index) => index);
-  for (let tries = 0; waiting.length > 0; tries++) {
-    if (tries === BATCH_TRIES) throw new UnavailableError('The items change all the time: try again when nobody works on them.');
-    const keyOf = (index: number): string => itemKey(checkId(entries[index]?.id));
-    const keys = [...new Set(waiting.map(keyOf))];
+  const keyOf = (index: number): string => itemKey(checkId(entries[index]?.id));
+  let refusals = 0;
+  while (waiting.length > 0) {
+    if (refusals === BATCH_TRIES) throw new UnavailableError('The items change all the time: try again when nobody works on them.');
+    // Of an id that comes again, the first entry that waits.
+    const turn = new Map<string, number>();
+    for (const index of waiting) if (!turn.has(keyOf(index))) turn.set(keyOf(index), index);
+    const keys = [...turn.keys()];
     const found = await readAll(link, keys);
-    const standing = new Map(keys.map((key, index) => [key, found[index]]));
     await assertNoneHeld(link, found);
     const puts: [index: number, put: Replacement][] = [];
-    for (const index of waiting) {
+    for (const [place, [key, index]] of [...turn].entries()) {
       const entry = entries[index] as MovableEntry;
-      const record = standing.get(keyOf(index));
+      const record = found[place];
       const value = record?.value as unknown as ItemRecord | undefined;
       const isOwn = byOf(record)?.startsWith(`${runId}.`) ?? false;
       const isPut = mayPut(entry, value, { isOwn });
       placed[index] = { isPut, standing: value, isOwn };
-      if (isPut) puts.push([index, { key: keyOf(index), value: entry.item, revision: record?.revision ?? 0 }]);
+      if (isPut) puts.push([index, { key, value: entry.item, revision: record?.revision ?? 0 }]);
     }
     const results = await sendEach(
       link,
       runId,
       puts.map(([, put]) => put),
     );
-    waiting = puts.flatMap(([index], at) => (results[at]?.ok === true ? [] : [index]));
+    const refused = new Set(puts.flatMap(([index], at) => (results[at]?.ok === true ? [] : [index])));
+    refusals = refused.size < turn.size ? 0 : refusals + 1;
+    waiting = waiting.filter((index) => refused.has(index) || turn.get(keyOf(index)) !== index);
   }
   return placed;
 }

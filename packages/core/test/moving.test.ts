@@ -57,6 +57,19 @@ describe('Moving a loop', () => {
     expect((await state.read('item-7'))?.by).to.match(new RegExp(`^${other.runId}\\.\\d+$`));
   });
 
+  it('once-recorded: of an id that comes again and again the later entry is judged after the earlier', async () => {
+    const state = await LoopState.open(openMemoryBackend());
+    const entries = Array.from({ length: 30 }, (_, n) => ({
+      id: n % 2 === 0 ? 'x' : 'y',
+      item: { status: 'completed' as const, attempt: n },
+    }));
+    const placed = await state.putItems(entries, ({ item }, standing) => standing === undefined || item.attempt % 3 !== 0);
+    expect(placed.filter(({ isPut }) => isPut)).to.have.length(21);
+    expect(placed[4]?.standing).to.include({ attempt: 2 });
+    expect(await state.read('x')).to.include({ attempt: 28 });
+    expect(await state.read('y')).to.include({ attempt: 29 });
+  });
+
   it('acked-survives: a reply that was lost is asked for again, and a commit that fails leaves no other unanswered', async () => {
     const { world, open } = fleet();
     const { state: target, backend: connection } = await open(world.process('host-a'));
