@@ -126,8 +126,8 @@ export const loopDefects: readonly Defect[] = [
     name: 'counts a crash for a run that is only presumed dead, and takes its items at once',
     breaks: 'fenced',
     file: 'packages/core/src/membership.ts',
-    find: "const puts = death === 'proven-gone' ? ",
-    replace: 'const puts = death !== undefined ? ',
+    find: "death === 'ended' ? released : undefined;",
+    replace: "death === 'ended' ? released : crashed;",
     caughtBy: tests('only presumed dead'),
   },
   {
@@ -142,8 +142,8 @@ export const loopDefects: readonly Defect[] = [
     name: 'brings back of a dead run no more than one commit holds',
     breaks: 'one-item',
     file: 'packages/core/src/membership.ts',
-    find: "puts.length + (death === 'proven-gone' ? ",
-    replace: 'puts.length + (this.#hasEnded ? ',
+    find: 'puts.length + (become === undefined ? ',
+    replace: 'puts.length + (!this.#hasEnded ? ',
     caughtBy: tests('returns all items of a dead run'),
   },
   {

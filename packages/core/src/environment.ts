@@ -33,6 +33,8 @@ export interface Environment {
   /** A new id that no other run anywhere has. */
   newId(): string;
   readonly self: ProcessIdentity;
+  /** The runs of this process that ended while their store was out of reach, so that their records may still stand there. */
+  readonly endedRuns: Set<string>;
   /** Whether a process of this machine still runs; `unknown` when that can't be told from here. */
   probe(identity: ProcessIdentity): 'alive' | 'gone' | 'unknown';
 }
@@ -51,11 +53,23 @@ export const realEnvironment: Environment = {
   get self() {
     return identifySelf();
   },
+  get endedRuns() {
+    return endedRunsOfProcess();
+  },
   probe: probeProcess,
 };
 
 /** One identity per process, also where two copies of this package are loaded. */
 const IDENTITY = Symbol.for('loopstate.process');
+
+/** One set per process, also where two copies of this package are loaded. */
+const ENDED_RUNS = Symbol.for('loopstate.endedRuns');
+
+function endedRunsOfProcess(): Set<string> {
+  const scope = globalThis as { [ENDED_RUNS]?: Set<string> };
+  scope[ENDED_RUNS] ??= new Set();
+  return scope[ENDED_RUNS];
+}
 
 function identifySelf(): ProcessIdentity {
   const scope = globalThis as { [IDENTITY]?: ProcessIdentity };

@@ -152,9 +152,14 @@ export class Membership {
     this.#cancelTimer?.();
     await this.#ticking;
     // Also of a run that is not registered: a restoration may be due, and this is the last call that could make it.
-    await this.#guard.run(async () => {
+    const ended = this.#guard.run(async () => {
       if (this.#revision === 0) return;
       await this.#link.send({ deletes: [this.standing, ...this.#beatCheck(this.#runId)] }, this.#link.nextBy(this.#runId));
+    });
+    await ended.catch((error: unknown) => {
+      // As long as this process lives, nobody else could tell that it is over.
+      this.#environment.endedRuns.add(this.#runId);
+      throw error;
     });
   }
 
@@ -241,16 +246,17 @@ export class Membership {
 
   /**
    * The commit that declares a run dead: from then on it can't claim, and its claims are free. The claims of a run that is proven gone
-   * come back in the same commit, with the crash counted; those of a run that is only presumed dead stay as they are, since it may
-   * wake up and record them before anyone else claims them.
+   * come back in the same commit, with the crash counted, and those of one that has ended without; those of a run that is only presumed
+   * dead stay as they are, since it may wake up and record them before anyone else claims them.
    */
   async #takeOver(run: KnownRun, death: Death): Promise<boolean> {
+    const become = death === 'proven-gone' ? crashed : death === 'ended' ? released : undefined;
     for (let tries = 0; tries < 5; tries++) {
-      const puts = death === 'proven-gone' ? this.#returnedItems(run.runId, crashed) : [];
+      const puts = become === undefined ? [] : this.#returnedItems(run.runId, become);
       const deletes = [{ key: runKey(run.runId), revision: run.revision }, ...this.#beatCheck(run.runId)];
       const result = await this.#link.send({ deletes, puts }, this.#link.nextBy(this.#runId));
       if (result.ok) {
-        const items = puts.length + (death === 'proven-gone' ? await this.#returnRemaining(run.runId, crashed) : 0);
+        const items = puts.length + (become === undefined ? 0 : await this.#returnRemaining(run.runId, become));
         this.#tell({ type: 'took-over', runId: run.runId, death, items });
         return true;
       }

@@ -2,6 +2,7 @@
  * Which runs are dead, and how that is known.
  *
  * - *proven gone*: its process can be seen not to exist any more.
+ * - *ended*: it was closed in this very process, and its store was out of reach then.
  * - *presumed*: its heartbeat kept one revision for its whole lease, by this observer's monotonic clock, over reads of which none came
  *   later than a third of the lease after the one before. A longer gap (an outage, a pause, a laptop's sleep) starts the count anew.
  *
@@ -13,7 +14,7 @@ import type { RunRecord } from './loop-records.js';
 import type { KnownRun, LoopView } from './loop-view.js';
 
 /** How a run was found dead. */
-export type Death = 'proven-gone' | 'presumed';
+export type Death = 'proven-gone' | 'ended' | 'presumed';
 
 interface Observation {
   beat: number;
@@ -51,6 +52,7 @@ export class RunWatch {
   /** How `run`, whose last known heartbeat has revision `beat`, is known to be dead; `undefined`: it is not known to be. */
   judge(run: KnownRun, beat: number): Death | undefined {
     if (this.#isProvenGone(run)) return 'proven-gone';
+    if (this.#environment.endedRuns.has(run.runId)) return 'ended';
     if (this.#reach === 'process') return undefined; // No heartbeats there: the lock is the proof.
     const seen = this.#observations.get(run.runId);
     return seen !== undefined && seen.beat === beat && seen.lastMs - seen.sinceMs >= run.record.leaseMs ? 'presumed' : undefined;

@@ -234,6 +234,20 @@ describe('Takeover', () => {
     expect((await b.state.snapshot()).runs.map((run) => run.runId)).to.deep.equal([b.state.runId]);
   });
 
+  it('always-starts: takes over from a run of its own process that could not say that it ended, and counts no crash', async () => {
+    const { world, open } = fleet('process');
+    const process = world.process();
+    const a = await open(process);
+    await a.state.begin('x');
+    a.backend.isAway = true;
+    expect(await codeOf(a.state.close())).to.equal('LOOPSTATE_UNAVAILABLE');
+    const b = await open(process);
+    expect((await b.state.claim('x'))?.attempt).to.equal(1);
+    expect((await b.state.read('x'))?.crashes).to.equal(undefined);
+    expect(b.events).to.deep.equal([{ type: 'took-over', runId: a.state.runId, death: 'ended', items: 1 }]);
+    expect(b.state.runs).to.have.length(1);
+  });
+
   it('returns all items of a dead run, also more than one commit may name', async () => {
     const { world, open } = fleet();
     const a = await open(world.process('host-a'));

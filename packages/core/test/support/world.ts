@@ -46,6 +46,7 @@ export class World {
       wallMs: () => made.wallClock(this.#nowMs),
       random: () => 0,
       newId: () => `id-${this.#nextId()}`,
+      endedRuns: new Set(),
       after: (ms, action) => {
         const timer = { dueMs: this.#nowMs + ms, action };
         timers.add(timer);
