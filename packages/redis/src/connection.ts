@@ -105,7 +105,15 @@ export async function adoptClient(
 
 const NO_OPTIONS = {};
 
-type Sender = (args: readonly string[], options: { abortSignal?: AbortSignal }) => Promise<unknown>;
+/** Texts are strings and maps are lists, whatever the client's own options and version of the protocol make of them. */
+const REPLY_TYPES = { ['%'.charCodeAt(0)]: Array };
+
+interface SendOptions {
+  readonly abortSignal?: AbortSignal;
+  readonly typeMapping?: typeof REPLY_TYPES;
+}
+
+type Sender = (args: readonly string[], options: SendOptions) => Promise<unknown>;
 
 /** A connection over a client that others use too, and that reconnects by a strategy of its own. */
 class GivenConnection implements Connection {
@@ -119,7 +127,7 @@ class GivenConnection implements Connection {
   }
 
   send(args: readonly string[]): Promise<unknown> {
-    return this.#send(args, { abortSignal: this.#abort.signal });
+    return this.#send(args, { abortSignal: this.#abort.signal, typeMapping: REPLY_TYPES });
   }
 
   explain(error: unknown): unknown {

@@ -4,6 +4,7 @@
  */
 import KeyvRedis, { createClient, createCluster, createSentinel } from '@keyv/redis';
 import type { StateBackend } from '@loopstate/core';
+import type { GivenClient } from '@loopstate/redis';
 import { expect } from 'chai';
 import { DURABLE, type RedisServer, startRedis, startRedisCluster, startSentinelGroup, until } from '../../../test/support/redis-server.js';
 import { askRedis, infoOf } from '../../../test/support/resp.js';
@@ -28,6 +29,26 @@ describe('redis: clients of the caller', () => {
     await store.close();
     expect(await client.ping()).to.equal('PONG');
     client.destroy();
+  });
+
+  it('commit/three-answers: a client that makes other things of replies is understood', async () => {
+    const durable = await startRedis();
+    const url = `redis://127.0.0.1:${durable.port}`;
+    const clients = [
+      createClient({ url, RESP: 3 }),
+      createClient({ url, commandOptions: { typeMapping: { ['$'.charCodeAt(0)]: Buffer } } }),
+    ];
+    for (const client of clients) {
+      client.on('error', () => {});
+      await client.connect();
+      const store = await openHere({ client: client as GivenClient, job: newJob() });
+      expect(store.traits.survives).to.equal('power-loss');
+      expect(store.recovery).to.deep.equal([]);
+      await commitsAndReads(store);
+      await store.close();
+      client.destroy();
+    }
+    await durable.remove();
   });
 
   it('a client that is asked again and again through an outage gets no more listeners by that', async () => {
