@@ -91,16 +91,22 @@ export async function connectCluster(
   return connection;
 }
 
-/** Uses a client that the caller made, of whichever kind, and never ends it. Errors: those of the driver. */
+/** Uses a client that the caller made, of whichever kind, and never ends it; one that is made from options is our own. Errors: those of the driver. */
 export async function adoptClient(
   given: GivenClient,
   { firstKey, timeoutMs }: { firstKey: string; timeoutMs: number },
 ): Promise<Connection> {
   const keyv = keyvOf(given);
-  const client = (await withDeadline(keyv.getClient(), timeoutMs)) as unknown as DriverClient;
-  const connection = new GivenConnection(senderOf(client, firstKey));
-  await withDeadline(connection.send(['PING']), timeoutMs);
-  return connection;
+  const made = isClient(given) ? undefined : (keyv.client as unknown as DriverClient);
+  try {
+    const client = (await withDeadline(keyv.getClient(), timeoutMs)) as unknown as DriverClient;
+    const connection = new GivenConnection(senderOf(client, firstKey), made);
+    await withDeadline(connection.send(['PING']), timeoutMs);
+    return connection;
+  } catch (error) {
+    if (made !== undefined) destroyClient(made);
+    throw error;
+  }
 }
 
 const NO_OPTIONS = {};
@@ -115,15 +121,22 @@ interface SendOptions {
 
 type Sender = (args: readonly string[], options: SendOptions) => Promise<unknown>;
 
-/** A connection over a client that others use too, and that reconnects by a strategy of its own. */
+/** A connection over a client that others use too, unless it was made here, and that reconnects by a strategy of its own. */
 class GivenConnection implements Connection {
-  readonly isUsable = true;
   readonly server = '';
   readonly #send: Sender;
+  /** The client, if nobody else has it. */
+  readonly #made: DriverClient | undefined;
   #abort = new AbortController();
+  #isDropped = false;
 
-  constructor(send: Sender) {
+  constructor(send: Sender, made: DriverClient | undefined) {
     this.#send = send;
+    this.#made = made;
+  }
+
+  get isUsable(): boolean {
+    return !this.#isDropped;
   }
 
   send(args: readonly string[]): Promise<unknown> {
@@ -137,6 +150,9 @@ class GivenConnection implements Connection {
   drop(): void {
     this.#abort.abort();
     this.#abort = new AbortController();
+    if (this.#made === undefined) return;
+    this.#isDropped = true;
+    destroyClient(this.#made);
   }
 }
 
@@ -179,7 +195,7 @@ class OwnConnection implements Connection {
     }
     this.#hasConnected = true;
     if (this.#failure !== undefined) {
-      this.#destroy();
+      destroyClient(this.#client);
       throw this.#failure;
     }
   }
@@ -216,17 +232,17 @@ class OwnConnection implements Connection {
   #lose(error: unknown): void {
     const isFirst = this.#failure === undefined;
     this.#failure ??= error instanceof Error ? error : new Error('the connection was closed');
-    if (isFirst && this.#hasConnected) this.#destroy();
+    if (isFirst && this.#hasConnected) destroyClient(this.#client);
   }
+}
 
-  #destroy(): void {
-    const { masters = [] } = this.#client as { masters?: readonly { client?: DriverClient }[] };
-    for (const client of [...masters.map((master) => master.client), this.#client]) {
-      try {
-        if (client?.isOpen === true) client.destroy();
-      } catch {
-        // A cluster's `destroy` throws at its first node that is closed already; each node was destroyed by itself before.
-      }
+function destroyClient(ending: DriverClient): void {
+  const { masters = [] } = ending as { masters?: readonly { client?: DriverClient }[] };
+  for (const client of [...masters.map((master) => master.client), ending]) {
+    try {
+      if (client?.isOpen === true) Promise.resolve(client.destroy()).catch(() => undefined);
+    } catch {
+      // A cluster's `destroy` throws at its first node that is closed already; each node was destroyed by itself before.
     }
   }
 }
@@ -246,8 +262,13 @@ function keyvOf(given: GivenClient): KeyvRedis<unknown> {
   const keyv = given instanceof KeyvRedis || isKeyvRedis(given) ? given : new KeyvRedis<unknown>(given);
   keyv.on('error', () => {});
   // Options make a client anew each time.
-  if (typeof given === 'object' && (keyv === given || 'sendCommand' in given)) ADOPTED.set(given, keyv);
+  if (isClient(given)) ADOPTED.set(given, keyv);
   return keyv;
+}
+
+/** Whether it is a client, or what holds one, rather than the options of one. */
+function isClient(given: GivenClient): given is GivenClient & object {
+  return typeof given === 'object' && (isKeyvRedis(given) || 'sendCommand' in given);
 }
 
 function isKeyvRedis(given: GivenClient): given is KeyvRedis<unknown> {

@@ -24,7 +24,7 @@ const HOST_FORM = /^(?:\[(?<v6>[0-9a-f:.]+)\]|(?<name>[^\s:[\]@]+))(?::(?<port>\
 export interface RedisOptions {
   /** One of `url`, `client` and `keyv`: where it is. */
   readonly url?: string;
-  /** A client of `redis` or `@redis/client` 5 (plain, Sentinel or cluster), or their options. It is left open by `close`. */
+  /** A client of `redis` or `@redis/client` 5 (plain, Sentinel or cluster), which is left open by `close`; or their options. */
   readonly client?: GivenClient;
   /** A `KeyvRedis`, of which the client is used. It is left open by `close`. */
   readonly keyv?: GivenClient;

@@ -69,6 +69,19 @@ describe('redis: clients of the caller', () => {
     await own.remove();
   });
 
+  it('close/final: a client that was made from options is ended, with the handle or when opening it fails', async () => {
+    const url = `redis://127.0.0.1:${server.port}`;
+    const clients = async () => Number(await infoOf(server.port, 'connected_clients'));
+    const before = await clients();
+    for (const client of [{ url }, url, { url, database: 1 }]) {
+      const store = await openHere({ client, job: newJob() });
+      await commitsAndReads(store);
+      await store.close();
+    }
+    expect(await codeOf(openHere({ client: { url }, job: newJob(), wait: 9, connectTimeoutMs: 300 }))).to.equal('LOOPSTATE_UNAVAILABLE');
+    await until(async () => (await clients()) === before, 'the clients to be gone');
+  });
+
   it('a KeyvRedis is connected if need be, and still open when the handle is closed', async () => {
     const keyv = new KeyvRedis(`redis://127.0.0.1:${server.port}`);
     const store = await openHere({ keyv, job: newJob() });
