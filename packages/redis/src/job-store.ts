@@ -22,7 +22,7 @@ import type { Connection } from './connection.js';
 import type { Link } from './link.js';
 import { openRecord, sealValue } from './record-text.js';
 import { CHANGES, COMMIT, OPEN, READ, type Script } from './scripts.js';
-import { DamagedJobError, isUnknownScript, unavailable, WentBackwardsError } from './trouble.js';
+import { DamagedJobError, isUnknownScript, plainCause, unavailable, WentBackwardsError } from './trouble.js';
 
 /** The format of what stands in Redis. */
 const FORMAT = 1;
@@ -84,9 +84,13 @@ export class JobStore {
 
   /** Takes the store as it is now, or makes it. Errors: `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_ABSENT` (there is none, and it is only read). */
   async open(timeoutMs?: number): Promise<void> {
-    const { access, where } = this.#options;
+    const { access, where, wait } = this.#options;
     const reply = await this.#link.run(
-      (connection) => this.#evaluate(connection, OPEN, [`${FORMAT}`, randomUUID(), access, connection.server]),
+      async (connection) => {
+        // Whoever may not wait learns that here, as with the kinds of write.
+        if (wait > 0 && access === 'write') await connection.send(['WAIT', '0', '1']);
+        return await this.#evaluate(connection, OPEN, [`${FORMAT}`, randomUUID(), access, connection.server]);
+      },
       { isWrite: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
     );
     const [status, ...rest] = textsOf(reply);
@@ -118,7 +122,9 @@ export class JobStore {
     const witness = this.#witness;
     let acks = 0;
     const waitForReplicas = async (connection: Connection): Promise<void> => {
-      acks = Number(await connection.send(['WAIT', `${wait}`, `${waitTimeoutMs}`]));
+      const answer = connection.send(['WAIT', `${wait}`, `${waitTimeoutMs}`]);
+      // A refusal of this says nothing of the commit, which may be there.
+      acks = Number(await answer.catch((error: unknown) => Promise.reject(replicasUnknown(where, error))));
     };
     const reply = await this.#link.run(
       async (connection) => {
@@ -289,6 +295,11 @@ function newerFormat(where: string, format: string): LoopStateError {
 
 function tooFewReplicas(where: string, { acks, wait }: { acks: number; wait: number }): LoopStateError {
   return new OutcomeUnknownError(`${where} has the commit, but only ${acks} of ${wait} replicas had it in time.`);
+}
+
+function replicasUnknown(where: string, error: unknown): LoopStateError {
+  const cause = plainCause(error);
+  return new OutcomeUnknownError(`${where} does not say whether replicas have the commit, if it was made: ${cause.message}.`, { cause });
 }
 
 function unreadable(where: string): LoopStateError {

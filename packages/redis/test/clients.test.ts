@@ -8,7 +8,7 @@ import type { GivenClient } from '@loopstate/redis';
 import { expect } from 'chai';
 import { DURABLE, type RedisServer, startRedis, startRedisCluster, startSentinelGroup, until } from '../../../test/support/redis-server.js';
 import { askRedis, infoOf } from '../../../test/support/resp.js';
-import { changesOf, closeAfterEach, codeOf, newJob, openHere, put } from './stores.js';
+import { changesOf, closeAfterEach, codeOf, errorOf, newJob, openHere, put } from './stores.js';
 
 describe('redis: clients of the caller', () => {
   let server: RedisServer;
@@ -156,6 +156,24 @@ describe('redis: replicas', () => {
     await until(async () => (await store.commit({ puts: [{ key: 'd', value: 1 }] })).ok, 'the replica to catch up');
     const refused = await store.commit(commit);
     expect(refused).to.have.nested.property('conflicts[0].record.value', 'own');
+    await replica.remove();
+    await master.remove();
+  }).timeout(60_000);
+
+  it('commit/three-answers: wait=1 by a user who may not wait is refused by the opening, and later leaves the outcome unknown', async () => {
+    const master = await startRedis([...DURABLE, '--repl-diskless-sync-delay', '0']);
+    const replica = await startRedis([...DURABLE, '--replicaof', '127.0.0.1', `${master.port}`]);
+    await until(async () => (await infoOf(master.port, 'connected_slaves')) === '1', 'the replica to connect');
+    const allow = (what: string) => askRedis(master.port, 'ACL', 'SETUSER', 'guest', 'on', '>hunter2', '~*', '+@all', what);
+    const url = `redis://guest:hunter2@127.0.0.1:${master.port}?job=j&wait=1&connectTimeoutMs=1000`;
+    await allow('-wait');
+    const refusal = await errorOf(openHere(url));
+    expect(refusal).to.include({ code: 'LOOPSTATE_UNAVAILABLE', retryable: false });
+    await allow('+wait');
+    const store = await openHere(url);
+    await allow('-wait');
+    expect(await codeOf(put(store, 'a'))).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+    expect(await askRedis(master.port, 'HEXISTS', 'loopstate:{j}:records', 'a')).to.equal(1);
     await replica.remove();
     await master.remove();
   }).timeout(60_000);
