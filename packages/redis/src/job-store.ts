@@ -89,7 +89,8 @@ export class JobStore {
       async (connection) => {
         // Whoever may not wait learns that here, as with the kinds of write.
         if (wait > 0 && access === 'write') await connection.send(['WAIT', '0', '1']);
-        return await this.#evaluate(connection, OPEN, [`${FORMAT}`, randomUUID(), access, connection.server]);
+        const behind = this.isBehind ? this.#witness.identity : '';
+        return await this.#evaluate(connection, OPEN, [`${FORMAT}`, randomUUID(), access, connection.server, behind, `${TURNS_KEPT}`]);
       },
       { isWrite: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
     );

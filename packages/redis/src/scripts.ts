@@ -10,8 +10,8 @@
  * | 3    | `loopstate:{job}:revisions`  | zset | key, by the revision of its record |
  * | 4    | `loopstate:{job}:tombstones` | zset | key, by the revision of its deletion |
  *
- * A *turn* is a stretch of commits that one server process made (`server` is its run id). When another one, or the same one
- * restarted, makes its first commit, `turn:<n>` keeps which server made turn n and at which revision it ended. A caller tells up to
+ * A *turn* is a stretch of commits that one server process made (`server` is its run id), and between which nothing was lost. When another
+ * one, or the same one restarted, makes its first commit, `turn:<n>` keeps which server made turn n and at which revision it ended. A caller tells up to
  * where it has seen the store, and in which turn: if that turn ended before what the caller saw, writes were lost.
  *
  * The arguments that `COMMIT`, `READ` and `CHANGES` begin with:
@@ -108,6 +108,11 @@ end
  * | 2    | the id of the store, should it be made |
  * | 3    | `write` or `read` |
  * | 4    | the run id of the server; empty: find out |
+ * | 5    | the identity of the store that the caller found to be behind, and takes as it is; empty: none |
+ * | 6    | how many turns are kept |
+ *
+ * The first who takes a store as it is begins a turn. Without one, others would not notice what it lost once it has a commit that is newer than
+ * all that they saw.
  *
  * Answers `OK identity revision`, `MISSING`, `NEWER format`, `DAMAGED`. For `write` it tries each kind of write without
  * changing anything, so that a user who may not do one of them learns that here and not in the middle of a commit. `HSET` is not tried: it comes first
@@ -132,6 +137,12 @@ if ARGV[3] == 'write' then
   end
   call('ZPOPMIN', tombstones, 0)
   call('TIME')
+  if identity == ARGV[5] then
+    local store, turn, server = string.match(identity, parts)
+    identity = store .. ' ' .. string.format('%.0f', turn + 1) .. ' ' .. ${serverAsked('ARGV[4]')}
+    call('HSET', header, 'turn:' .. turn, server .. ' ' .. revision, 'identity', identity)
+    call('HDEL', header, 'turn:' .. string.format('%.0f', turn - ARGV[6]))
+  end
 end
 return {'OK', identity, revision}
 `);

@@ -166,6 +166,27 @@ describe('redis: crashes of the server', () => {
     expect(await codeOf(put(one, 'e'))).to.equal(BACKWARDS);
   });
 
+  it('an older state that was put in place while the server ran is an alarm for every live handle', async () => {
+    const [one, two] = [await openHere(urlOf('in-place')), await openHere(urlOf('in-place'))];
+    const copy = async (from: string, to: string): Promise<void> => {
+      for (const name of ['header', 'records', 'revisions', 'tombstones'])
+        await askRedis(server.port, 'COPY', `${from}{in-place}:${name}`, `${to}{in-place}:${name}`, 'REPLACE');
+    };
+    await put(one, 'a');
+    await copy('loopstate:', 'kept:');
+    await put(one, 'b');
+    await two.read(['b']);
+    await copy('kept:', 'loopstate:');
+    expect(await codeOf(one.read(['b']))).to.equal(BACKWARDS);
+    await changesOf(one);
+    // Above all that was ever seen.
+    await put(one, 'c');
+    expect(await codeOf(two.read(['b']))).to.equal(BACKWARDS);
+    expect((await changesOf(two)).map(({ key }) => key)).to.deep.equal(['a', 'c']);
+    await put(two, 'd');
+    await put(one, 'e');
+  });
+
   it('once a store was seen to be behind it stays refused, whatever it becomes, until it is read from the start', async () => {
     const store = await openHere(urlOf('behind'));
     const [first, second] = [await put(store, 'a'), await put(store, 'a')];
