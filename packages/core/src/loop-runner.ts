@@ -28,6 +28,9 @@ const SHARED_AGE_MS = 20;
 /** How a store that is away is tried again; each wait twice the last, up to ten seconds. */
 const PERSIST = { retries: Number.POSITIVE_INFINITY, minTimeout: 200, maxTimeout: 10_000, randomize: true } as const;
 
+/** The reasons that come from outside, and not from what the loop was told before. */
+const INTERRUPTIONS: ReadonlySet<LoopResult['reason']> = new Set<StopReason>(['aborted', 'SIGINT', 'SIGTERM', 'SIGHUP']);
+
 interface Begun<I> extends Candidate<I> {
   readonly claim: Claim;
 }
@@ -86,9 +89,8 @@ export class LoopRunner<I extends LoopItem> {
     await Promise.all([...this.#active].map(([id, claim]) => (claim === 'claiming' ? undefined : this.#giveBack(id, claim))));
     if (this.#failure !== undefined) throw this.#failure.error;
     const reason = this.#stop ?? 'all-done';
-    const isInterrupted = ['aborted', 'SIGINT', 'SIGTERM', 'SIGHUP'].includes(reason);
     return {
-      status: reason === 'all-done' ? 'completed' : isInterrupted ? 'interrupted' : 'stopped',
+      status: reason === 'all-done' ? 'completed' : INTERRUPTIONS.has(reason) ? 'interrupted' : 'stopped',
       reason,
       counts: { ...this.#counts, duplicates: this.#candidates.duplicates },
       progress: this.#settings.state.progress,
@@ -371,9 +373,9 @@ export class LoopRunner<I extends LoopItem> {
     }
   }
 
-  /** Begins nothing more. */
+  /** Begins nothing more. Whoever interrupts what stops already is the reason from then on: its caller must not take it for the other. */
   #halt(reason: StopReason): undefined {
-    if (this.#stop === undefined) {
+    if (this.#stop === undefined || (INTERRUPTIONS.has(reason) && !INTERRUPTIONS.has(this.#stop))) {
       this.#stop = reason;
       this.#emit({ type: 'stopping', reason });
     }

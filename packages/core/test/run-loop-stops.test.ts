@@ -244,6 +244,23 @@ describe('runLoop and being stopped', () => {
     expect(process.listenerCount('SIGHUP')).to.equal(listeners);
   });
 
+  it('is interrupted by a SIGINT that comes while it stops for another reason, and finishes what runs', async () => {
+    const { run } = await loop();
+    const steps = new EventEmitter();
+    const { result } = await run({
+      items: ['a', 'b'],
+      maxItems: 1,
+      concurrency: 2,
+      onProgress: ({ type }) => steps.emit(type),
+      work: async () => {
+        await once(steps, 'stopping');
+        process.emit('SIGINT', 'SIGINT');
+      },
+    });
+    expect(result).to.include({ status: 'interrupted', reason: 'SIGINT' });
+    expect(result.counts).to.include({ completed: 1, started: 1 });
+  });
+
   for (const why of ['maxItems', 'input'] as const) {
     it(`ends what runs after the second SIGINT, also when it stops for another reason (${why})`, async () => {
       const { state, run } = await loop();
@@ -269,7 +286,7 @@ describe('runLoop and being stopped', () => {
         },
       });
       if (why === 'input') expect(await codeOf(running)).to.equal('RangeError: the input broke');
-      else expect((await running).result.reason).to.equal('max-items');
+      else expect((await running).result).to.include({ status: 'interrupted', reason: 'SIGINT' });
       expect(state.isOutstanding('a')).to.equal(true);
       expect(state.progress.completed).to.equal(0);
     });
