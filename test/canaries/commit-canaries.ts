@@ -1,4 +1,4 @@
-import { type Commit, type CommitResult, isLoopStateError, type MemoryState } from '@loopstate/core';
+import { type Commit, type CommitResult, checkCommit, decodeValue, isLoopStateError, type MemoryState } from '@loopstate/core';
 import { aMoment, type Canary, onConflict } from './canary.js';
 
 /** Backends that commit in a way that is almost right. */
@@ -42,6 +42,17 @@ export const commitCanaries: readonly Canary[] = [
         if (conflicts.length > 0) return { ok: false, conflicts };
         await aMoment();
         return inner.commit({ ...commit, checks: [] });
+      },
+    }),
+  },
+  {
+    name: 'looks at the checks that were given a moment later',
+    breaks: 'commit/check-now',
+    replace: (inner) => ({
+      async commit(commit) {
+        const { puts, deletes } = checkCommit(commit);
+        await aMoment();
+        return await inner.commit({ ...commit, puts: puts.map(({ key, text }) => ({ key, value: decodeValue(text) })), deletes });
       },
     }),
   },

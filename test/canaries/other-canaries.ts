@@ -64,6 +64,20 @@ export const otherCanaries: readonly Canary[] = [
     }),
   },
   {
+    name: 'passes over deletions that come while it tells of changes',
+    breaks: 'changes/no-gap',
+    replace: (inner) => ({
+      async *changes(since) {
+        let cursor = since;
+        for await (const change of inner.changes(since)) {
+          cursor = change.revision;
+          yield change;
+        }
+        for await (const change of inner.changes(cursor)) if (change.record !== undefined) yield change;
+      },
+    }),
+  },
+  {
     name: 'begins with the cursor itself',
     breaks: 'changes/no-gap',
     replace: (inner) => ({ changes: (since) => inner.changes(Math.max(0, since - 1)) }),
@@ -139,6 +153,16 @@ export const otherCanaries: readonly Canary[] = [
     }),
   },
   { name: 'stays open', breaks: 'close/final', replace: () => ({ close: async () => {} }) },
+  {
+    name: 'takes calls while it is being closed',
+    breaks: 'close/final',
+    replace: (inner) => ({
+      async close() {
+        await aMoment();
+        await inner.close();
+      },
+    }),
+  },
   {
     name: 'drops what is in flight when it is closed',
     breaks: 'close/final',

@@ -111,6 +111,30 @@ export function testChangesLaws(fixture: BackendFixture): void {
     expect(seen.size).to.equal(40 + written);
   });
 
+  testLaw(fixture, 'changes/no-gap', 'a deletion that commits while a reader iterates comes now or from its cursor', async ({ open }) => {
+    const [reader, writer] = [await open(), await open()];
+    const start = await mustCommit(writer, { puts: [{ key: 'first', value: 0 }] });
+    for (const key of ['a', 'b', 'c']) await mustCommit(writer, { puts: [{ key, value: 0 }] });
+    const seen = new Map<string, unknown>();
+    let cursor = start;
+    for await (const { key, revision, record } of reader.changes(start)) {
+      if (cursor === start) {
+        await mustCommit(writer, { deletes: ['a'] });
+        await mustCommit(writer, { puts: [{ key: 'd', value: 0 }] });
+      }
+      cursor = revision;
+      seen.set(key, record?.value);
+    }
+    for (const { key, record } of await readChanges(reader, cursor)) seen.set(key, record?.value);
+    expectExact(
+      [...seen]
+        .filter(([, value]) => value !== undefined)
+        .map(([key]) => key)
+        .sort(),
+      ['b', 'c', 'd'],
+    );
+  });
+
   testLaw(fixture, 'changes/no-gap', 'a reader may stop in the middle, and two may read at once', async ({ open }) => {
     const store = await open();
     for (let count = 0; count < 30; count++) await mustCommit(store, { puts: [{ key: `key-${count}`, value: count }] });

@@ -22,6 +22,21 @@ export function testCloseLaws(fixture: BackendFixture): void {
     expectExact((await (await open()).read(['a']))[0]?.value, 1);
   });
 
+  testLaw(
+    fixture,
+    'close/final',
+    'a call that comes after that to close rejects, also while the handle is being closed',
+    async ({ open }) => {
+      const store = await open();
+      const inFlight = mustCommit(store, { puts: [{ key: 'a', value: 1 }] });
+      const closing = store.close();
+      const calls = [store.read(['a']), store.commit({ puts: [{ key: 'a', value: 2 }] }), drain(store, 0)];
+      for (const call of calls) await expectCode(call, 'LOOPSTATE_CLOSED', 'a call');
+      await Promise.all([inFlight, closing]);
+      expectExact((await (await open()).read(['a']))[0]?.value, 1);
+    },
+  );
+
   testLaw(fixture, 'close/final', 'closing twice is allowed, one after the other and at once', async ({ open }) => {
     const store = await open();
     await mustCommit(store, { puts: [{ key: 'a', value: 1 }] });
