@@ -184,8 +184,9 @@ export class JobStore {
   ): Promise<unknown> {
     const send = async (command: string, script: string): Promise<unknown> => {
       const sent = connection.send([command, script, `${this.#keys.length}`, ...this.#keys, ...args]);
+      if (then === undefined) return await sent;
       // The script may be sent on to another node, which a command that is under way beside it would not follow.
-      const following = then !== undefined && connection.server === '' ? sent.then(() => then(connection)) : then?.(connection);
+      const following = connection.server === '' ? sent.then(() => then(connection)) : then(connection);
       const [reply] = await Promise.all([sent, following]);
       return reply;
     };

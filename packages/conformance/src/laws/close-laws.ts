@@ -31,7 +31,7 @@ export function testCloseLaws(fixture: BackendFixture): void {
       const inFlight = mustCommit(store, { puts: [{ key: 'a', value: 1 }] });
       const closing = store.close();
       const calls = [store.read(['a']), store.commit({ puts: [{ key: 'a', value: 2 }] }), drain(store, 0)];
-      for (const call of calls) await expectCode(call, 'LOOPSTATE_CLOSED', 'a call');
+      await Promise.all(calls.map((call) => expectCode(call, 'LOOPSTATE_CLOSED', 'a call')));
       await Promise.all([inFlight, closing]);
       expectExact((await (await open()).read(['a']))[0]?.value, 1);
     },
