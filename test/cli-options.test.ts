@@ -237,6 +237,12 @@ describe('loopstate run, its options', () => {
     ).to.equal(6);
   });
 
+  it('shows no more than --max-items lets begin', async () => {
+    await run(['--', 'true'], 'done\n');
+    const end = await run(['--dry-run', '--max-items', '2', '--', 'echo'], 'done\na\nb\nc\n');
+    expect(end).to.include({ code: 0, stdout: 'echo a\necho b\n' });
+  });
+
   it('shows what a shell would be told, and counts rows that lack a field', async () => {
     const end = await run(['--dry-run', '--jsonl', '--shell', '--', 'echo {name} {n}'], '{"id":"a","name":"it\'s"}\n{"id":"b"}\n');
     expect(end.code, end.stderr).to.equal(0);

@@ -8,10 +8,15 @@ import { LineOutput } from './line-output.js';
 import { visible } from './visible-text.js';
 
 /** Errors: what opening raises, but for a state that does not exist yet. */
-export async function dryRun(target: string, items: AsyncIterable<InputItem>, command: ChildCommand): Promise<ExitCode> {
+export async function dryRun(
+  target: string,
+  items: AsyncIterable<InputItem>,
+  command: ChildCommand,
+  { maxItems }: { readonly maxItems?: number },
+): Promise<ExitCode> {
   const state = await openIfPresent(target);
   try {
-    return await LineOutput.with(process.stdout, (output) => show({ state, items, command, output }));
+    return await LineOutput.with(process.stdout, (output) => show({ state, items, command, output, maxItems }));
   } finally {
     await state?.close();
   }
@@ -22,9 +27,10 @@ interface DryRun {
   readonly items: AsyncIterable<InputItem>;
   readonly command: ChildCommand;
   readonly output: LineOutput;
+  readonly maxItems: number | undefined;
 }
 
-async function show({ state, items, command, output }: DryRun): Promise<ExitCode> {
+async function show({ state, items, command, output, maxItems }: DryRun): Promise<ExitCode> {
   const seen = new Set<string>();
   let [done, lacking] = [0, 0];
   for await (const item of items) {
@@ -38,6 +44,7 @@ async function show({ state, items, command, output }: DryRun): Promise<ExitCode
     const line = lineFor(command, { item, attempt });
     if (line === undefined) lacking += 1;
     else await output.write(`${line}\n`);
+    if (seen.size - done === maxItems) break;
   }
   await output.flush();
   const failing = lacking === 0 ? '' : `${lacking} would fail, whose row lacks a field that the command names, `;

@@ -139,7 +139,7 @@ async function run(words: readonly string[], options: RunOptions): Promise<ExitC
   placeOf(options.state);
   const input = await openItemInput({ ...options, fields: command.fields, names: command.names });
   try {
-    if (options.dryRun === true) return await dryRun(options.state, input.items, command);
+    if (options.dryRun === true) return await dryRun(options.state, input.items, command, options);
     return await runWithState({ input, command, style, options });
   } finally {
     input.close();
