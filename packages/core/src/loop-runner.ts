@@ -373,9 +373,13 @@ export class LoopRunner<I extends LoopItem> {
     }
   }
 
-  /** Begins nothing more. Whoever interrupts what stops already is the reason from then on: its caller must not take it for the other. */
+  /**
+   * Begins nothing more. Whoever interrupts what stops already is the reason from then on: its caller must not take it for the other. But
+   * who aborts what he halted stops it harder, and for the same reason.
+   */
   #halt(reason: StopReason): undefined {
-    if (this.#stop === undefined || (INTERRUPTIONS.has(reason) && !INTERRUPTIONS.has(this.#stop))) {
+    const isInterruption = INTERRUPTIONS.has(reason) && !(reason === 'aborted' && this.#stop === 'halted');
+    if (this.#stop === undefined || (isInterruption && !INTERRUPTIONS.has(this.#stop))) {
       this.#stop = reason;
       this.#emit({ type: 'stopping', reason });
     }

@@ -261,6 +261,23 @@ describe('runLoop and being stopped', () => {
     expect(result.counts).to.include({ completed: 1, started: 1 });
   });
 
+  it('is halted, and not interrupted, by a caller that aborts what it has halted', async () => {
+    const { run } = await loop();
+    const [halt, abort] = [new AbortController(), new AbortController()];
+    const { result } = await run({
+      items: ['a', 'b'],
+      halt: halt.signal,
+      signal: abort.signal,
+      work: async (_item, { signal }) => {
+        halt.abort();
+        abort.abort();
+        signal.throwIfAborted();
+      },
+    });
+    expect(result).to.include({ status: 'stopped', reason: 'halted' });
+    expect(result.counts).to.include({ completed: 0, started: 1 });
+  });
+
   for (const why of ['maxItems', 'input'] as const) {
     it(`ends what runs after the second SIGINT, also when it stops for another reason (${why})`, async () => {
       const { state, run } = await loop();
