@@ -117,8 +117,10 @@ export function testChangesLaws(fixture: BackendFixture): void {
     for (const key of ['a', 'b', 'c']) await mustCommit(writer, { puts: [{ key, value: 0 }] });
     const seen = new Map<string, unknown>();
     let cursor = start;
+    let isWritten = false;
     for await (const { key, revision, record } of reader.changes(start)) {
-      if (cursor === start) {
+      if (!isWritten) {
+        isWritten = true;
         await mustCommit(writer, { deletes: ['a'] });
         await mustCommit(writer, { puts: [{ key: 'd', value: 0 }] });
       }

@@ -31,8 +31,8 @@ export function testCloseLaws(fixture: BackendFixture): void {
       const inFlight = mustCommit(store, { puts: [{ key: 'a', value: 1 }] });
       const closing = store.close();
       const calls = [store.read(['a']), store.commit({ puts: [{ key: 'a', value: 2 }] }), drain(store, 0)];
-      await Promise.all(calls.map((call) => expectCode(call, 'LOOPSTATE_CLOSED', 'a call')));
-      await Promise.all([inFlight, closing]);
+      // All at once: none may be rejected while nobody waits for it.
+      await Promise.all([inFlight, closing, ...calls.map((call) => expectCode(call, 'LOOPSTATE_CLOSED', 'a call'))]);
       expectExact((await (await open()).read(['a']))[0]?.value, 1);
     },
   );
