@@ -236,4 +236,12 @@ export const fileDefects: readonly Defect[] = [
     replace: 'const SWEEPS_PER_CHUNK = 0;',
     caughtBy: tests('flat-cost'),
   },
+  {
+    name: 'gives out a store that is about to be closed',
+    breaks: 'acked-survives',
+    file: 'packages/file/src/registry.ts',
+    find: 'entry.closing = entry.opening.then((open) => open.close()).finally(',
+    replace: 'const open = await entry.opening;\n  entry.closing = open.close().finally(',
+    caughtBy: tests('who opens while the last handle closes'),
+  },
 ];

@@ -194,4 +194,12 @@ export const loopDefects: readonly Defect[] = [
     replace: '>= 0',
     caughtBy: tests('costs one commit per heartbeat'),
   },
+  {
+    name: 'records an outcome again that an operator has put back',
+    breaks: 'once-recorded',
+    file: 'packages/core/src/restoration.ts',
+    find: '(item.record?.round ?? 1) <= round',
+    replace: '(item.record?.round ?? 1) > 0 * round',
+    caughtBy: tests('that an operator put back meanwhile'),
+  },
 ];
