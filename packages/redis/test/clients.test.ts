@@ -180,7 +180,7 @@ describe('redis: replicas', () => {
 
   it('wait=1 on a cluster: the replicas of the node that has the commit are asked, where its slot has moved as well', async () => {
     const cluster = await startRedisCluster({ replicas: 1 });
-    const url = `redis+cluster://127.0.0.1:${cluster.ports[0]}?job=j&wait=1&commandTimeoutMs=1000`;
+    const url = `redis+cluster://127.0.0.1:${cluster.ports[0]}?job=j&wait=1&commandTimeoutMs=6000`;
     const store = await openHere(url);
     expect(await store.commit({ puts: [{ key: 'a', value: 1 }] })).to.include({ ok: true });
     const key = 'loopstate:{j}:records';
