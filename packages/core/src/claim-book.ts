@@ -108,7 +108,7 @@ export class ClaimBook implements ClaimKeeper {
     if (held === undefined && item?.record?.run === this.#membership.runId && !this.#isClosing) this.#giveBackStray(id, item);
   }
 
-  /** Gives up every claim of which the view has no record any more: the store lost it. */
+  /** Gives up every claim whose newest record of its own is no longer in the view: the store lost it. */
   loseForgotten(): void {
     for (const held of this.#claims.values()) {
       if (held instanceof HeldClaim && this.#link.view.item(held.id)?.revision !== held.seen) this.#lose(held);

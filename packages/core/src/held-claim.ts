@@ -41,8 +41,8 @@ export interface Claim {
 }
 
 /**
- * A claim's modes: *held* until it is settled or lost; *settled* once an `end` was answered, or a `release` was, with whatever answer; *lost* once another run's
- * record was seen in its place. A lost claim stays on the books until its holder ends or releases it.
+ * A claim's modes: *held* until it is settled or lost; *settled* once an `end` was answered, or a `release` was, with whatever answer;
+ * *lost* once another run's record was seen in its place. A lost claim stays on the books until its holder ends or releases it.
  */
 export type ClaimMode = 'held' | 'settled' | 'lost';
 
