@@ -189,23 +189,20 @@ export class LoopView {
 
   #takeItem(id: string, value: ItemRecord, revision: number): void {
     const open = this.#open.get(id);
-    const settled = open === undefined ? this.#settled.get(id) : undefined;
-    const before = open ?? settled;
-    if (before !== undefined) {
-      if (before.revision >= revision) return;
-      this.#count(before, -1);
-    }
+    if (open !== undefined && open.revision >= revision) return;
     const { status, costUsd = 0, quarantined = false } = value;
-    let item: KnownItem;
-    if (isFinal(status)) {
-      item = { revision, status, costUsd, quarantined, seenMs: 0 };
-      this.#settled.set(id, item);
-      if (open !== undefined) this.#open.delete(id);
-    } else {
-      item = { revision, status, costUsd, quarantined, seenMs: this.#now(), record: value };
+    const isOpen = !isFinal(status);
+    const item = isOpen
+      ? { revision, status, costUsd, quarantined, seenMs: this.#now(), record: value }
+      : { revision, status, costUsd, quarantined, seenMs: 0 };
+    const settled = isOpen ? this.#settled.get(id) : this.#settled.setNewer(id, item);
+    if (settled !== undefined && settled.revision >= revision) return;
+    if (isOpen) {
       this.#open.set(id, item);
       if (settled !== undefined) this.#settled.delete(id);
-    }
+    } else if (open !== undefined) this.#open.delete(id);
+    const before = open ?? settled;
+    if (before !== undefined) this.#count(before, -1);
     this.#count(item, 1);
     this.#onItem(id, item, value.by);
   }

@@ -13,7 +13,7 @@ const QUARANTINED = 3;
 /** See the file's comment. */
 export class SettledItems {
   readonly #ids = new KeyTable();
-  /** By slot. */
+  /** By slot; 0 where there is no item. */
   readonly #revisions = new Column(Float64Array);
   readonly #kinds = new Column(Uint8Array);
   /** By slot, of those that cost anything. */
@@ -34,17 +34,24 @@ export class SettledItems {
     return slot === -1 ? undefined : this.#itemAt(slot);
   }
 
-  set(id: string, { revision, status, quarantined, costUsd }: Omit<KnownItem, 'seenMs' | 'record'>): void {
+  /** Sets an item, unless what is there is as new. Returns what was there. */
+  setNewer(id: string, { revision, status, quarantined, costUsd }: Omit<KnownItem, 'seenMs' | 'record'>): KnownItem | undefined {
     const slot = this.#ids.place(id);
+    const known = this.#revisions.at(slot);
+    const before = known === 0 ? undefined : this.#itemAt(slot);
+    if (known >= revision) return before;
     this.#revisions.set(slot, revision);
     this.#kinds.set(slot, quarantined ? QUARANTINED : status === 'completed' ? COMPLETED : FAILED);
     if (costUsd > 0) this.#costs.set(slot, costUsd);
     else this.#costs.delete(slot);
+    return before;
   }
 
   delete(id: string): void {
     const slot = this.#ids.remove(id);
-    if (slot !== -1) this.#costs.delete(slot);
+    if (slot === -1) return;
+    this.#revisions.set(slot, 0);
+    this.#costs.delete(slot);
   }
 
   /** All items; those that are deleted meanwhile may come or not. */
