@@ -144,7 +144,7 @@ export const redisDefects: readonly Defect[] = [
     name: 'takes a store that went backwards as it is, and leaves no trace of that for others',
     breaks: 'acked-survives',
     file: 'packages/redis/src/scripts.ts',
-    find: '  if identity == ARGV[5] then\n',
+    find: '  if store == knownStore and tonumber(turn) <= tonumber(knownTurn) then\n',
     replace: "  if identity == '' then\n",
     caughtBy: tests('put in place while the server ran'),
   },

@@ -74,7 +74,7 @@ export class JobStore {
   readonly #options: JobStoreOptions;
   readonly #keys: readonly string[];
   #witness: Witness = { identity: '', revision: 0 };
-  #behind: LoopStateError | undefined;
+  #behind: WentBackwardsError | undefined;
 
   constructor(link: Link, options: JobStoreOptions) {
     this.#link = link;
@@ -89,8 +89,9 @@ export class JobStore {
       async (connection) => {
         // Whoever may not wait learns that here, as with the kinds of write.
         if (wait > 0 && access === 'write') await connection.send(['WAIT', '0', '1']);
-        const behind = this.isBehind ? this.#witness.identity : '';
-        return await this.#evaluate(connection, OPEN, [`${FORMAT}`, randomUUID(), access, connection.server, behind, `${TURNS_KEPT}`]);
+        const taken = this.#behind === undefined ? ['', '0'] : [this.#witness.identity, `${this.#behind.revision}`];
+        const args = [`${FORMAT}`, randomUUID(), access, connection.server, ...taken, `${TURNS_KEPT}`];
+        return await this.#evaluate(connection, OPEN, args);
       },
       { isWrite: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
     );
@@ -237,7 +238,7 @@ export class JobStore {
     return record;
   }
 
-  #backwards(witness: Witness, found: { identity: string; revision: number }): LoopStateError {
+  #backwards(witness: Witness, found: { identity: string; revision: number }): WentBackwardsError {
     const storeId = storeIdOf(found.identity);
     const isSame = storeId === storeIdOf(witness.identity);
     const what = storeId === '' ? 'is empty' : isSame ? 'lost commits that were acknowledged' : 'is another store';

@@ -108,11 +108,12 @@ end
  * | 2    | the id of the store, should it be made |
  * | 3    | `write` or `read` |
  * | 4    | the run id of the server; empty: find out |
- * | 5    | the identity of the store that the caller found to be behind, and takes as it is; empty: none |
- * | 6    | how many turns are kept |
+ * | 5    | the identity that the caller knew of a store which it found to be behind, and takes as it is; empty: none |
+ * | 6    | the revision at which it was found |
+ * | 7    | how many turns are kept |
  *
- * The first who takes a store as it is begins a turn. Without one, others would not notice what it lost once it has a commit that is newer than
- * all that they saw.
+ * The first who takes a store as it is begins a turn, later than all that it knew of, and the standing one ends where the store was found.
+ * Without that, others would not notice what it lost once it has a commit that is newer than all that they saw.
  *
  * Answers `OK identity revision`, `MISSING`, `NEWER format`, `DAMAGED`. For `write` it tries each kind of write without
  * changing anything, so that a user who may not do one of them learns that here and not in the middle of a commit. `HSET` is not tried: it comes first
@@ -137,11 +138,13 @@ if ARGV[3] == 'write' then
   end
   call('ZPOPMIN', tombstones, 0)
   call('TIME')
-  if identity == ARGV[5] then
-    local store, turn, server = string.match(identity, parts)
-    identity = store .. ' ' .. string.format('%.0f', turn + 1) .. ' ' .. ${serverAsked('ARGV[4]')}
-    call('HSET', header, 'turn:' .. turn, server .. ' ' .. revision, 'identity', identity)
-    call('HDEL', header, 'turn:' .. string.format('%.0f', turn - ARGV[6]))
+  local store, turn, server = string.match(identity, parts)
+  local knownStore, knownTurn = string.match(ARGV[5], parts)
+  if store == knownStore and tonumber(turn) <= tonumber(knownTurn) then
+    local found = tonumber(ARGV[6]) < tonumber(revision) and ARGV[6] or revision
+    identity = store .. ' ' .. string.format('%.0f', knownTurn + 1) .. ' ' .. ${serverAsked('ARGV[4]')}
+    call('HSET', header, 'turn:' .. turn, server .. ' ' .. found, 'identity', identity)
+    call('HDEL', header, 'turn:' .. string.format('%.0f', turn - ARGV[7]))
   end
 end
 return {'OK', identity, revision}

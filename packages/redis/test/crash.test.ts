@@ -187,6 +187,26 @@ describe('redis: crashes of the server', () => {
     await put(one, 'e');
   });
 
+  it('an older state that is put in place again, or that a new handle commits to first, is an alarm for every live handle', async () => {
+    const copy = async (from: string, to: string): Promise<void> => {
+      for (const name of ['header', 'records', 'revisions', 'tombstones'])
+        await askRedis(server.port, 'COPY', `${from}{again}:${name}`, `${to}{again}:${name}`, 'REPLACE');
+    };
+    const [one, ...others] = [await openHere(urlOf('again')), await openHere(urlOf('again')), await openHere(urlOf('again'))];
+    await put(one, 'a');
+    await copy('loopstate:', 'kept:');
+    await put(one, 'b');
+    for (const other of others) await other.read(['b']);
+    for (const [round, other] of others.entries()) {
+      await copy('kept:', 'loopstate:');
+      expect(await codeOf(one.read(['b']))).to.equal(BACKWARDS);
+      await put(await openHere(urlOf('again')), `new-${round}`);
+      await changesOf(one);
+      await put(one, 'c');
+      expect(await codeOf(other.read(['b']))).to.equal(BACKWARDS);
+    }
+  });
+
   it('once a store was seen to be behind it stays refused, whatever it becomes, until it is read from the start', async () => {
     const store = await openHere(urlOf('behind'));
     const [first, second] = [await put(store, 'a'), await put(store, 'a')];
