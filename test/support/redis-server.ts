@@ -29,7 +29,8 @@ export const DURABLE: readonly string[] = [
 const REPLICATION: readonly string[] = ['--repl-diskless-sync-delay', '0'];
 const START_WITHIN_MS = 10_000;
 const SLOTS = 16_384;
-const MASTER_NAME = 'mymaster';
+/** What Sentinels call the master. */
+export const MASTER_NAME = 'mymaster';
 const HOW_TO_INSTALL = 'redis-server is not installed: apt-get install redis-server, or brew install redis.';
 
 const running = new Set<ChildProcess>();
@@ -241,7 +242,8 @@ class OwnServer implements RedisServer {
   }
 }
 
-async function startSentinel(masterPort: number): Promise<RedisServer> {
+/** Starts a Sentinel that knows of the master at a port. */
+export async function startSentinel(masterPort: number): Promise<RedisServer> {
   const port = await freePort();
   const server = new OwnServer(port, []);
   const configuration = [

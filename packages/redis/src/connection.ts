@@ -248,9 +248,22 @@ function destroyClient(ending: DriverClient): void {
 }
 
 function senderOf(client: DriverClient, firstKey: string): Sender {
-  if ('getSentinelNode' in client) return (args, options) => client.sendCommand(false, [...args], options);
+  if ('getSentinelNode' in client) return (args, options) => sendOnce(client as unknown as SentinelClient, args, options);
   if ('nodeByAddress' in client) return (args, options) => client.sendCommand(firstKey, false, [...args], options);
   return (args, options) => client.sendCommand([...args], options);
+}
+
+/** The driver's client of Sentinels runs what it is given again, by default, when the connection was lost meanwhile. */
+interface SentinelClient {
+  _execute<T>(isReadonly: boolean, run: (node: DriverClient) => Promise<T>): Promise<T>;
+}
+
+async function sendOnce(client: SentinelClient, args: readonly string[], options: SendOptions): Promise<unknown> {
+  let first: Promise<unknown> | undefined;
+  return await client._execute(false, (node) => {
+    first ??= node.sendCommand([...args], options);
+    return first;
+  });
 }
 
 /** Of each client that was adopted, the one that holds it: every other would add listeners of its own, after each outage. */

@@ -1,6 +1,6 @@
 /**
  * Asks Sentinels who the master is, as their client guidelines say: in turn, until one answers. The driver's own Sentinel client is
- * not used; `DECISIONS.md` says why.
+ * not used: it sends again what was lost, and waits for a master longer than a call may take.
  */
 import { type Address, type Connection, type ConnectionSettings, connectServer } from './connection.js';
 import { withDeadline } from './deadline.js';

@@ -4,10 +4,11 @@
  */
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
+import { createSentinel } from '@keyv/redis';
 import type { Commit, StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { proveEach } from '../../../test/support/prove-each.js';
-import { type RedisServer, startRedis } from '../../../test/support/redis-server.js';
+import { MASTER_NAME, type RedisServer, startRedis, startSentinel } from '../../../test/support/redis-server.js';
 import { askRedis } from '../../../test/support/resp.js';
 import { startTcpProxy, type TcpProxy } from '../../../test/support/tcp-proxy.js';
 import { closeAfterEach, codeOf, errorOf, newJob, openHere, put } from './stores.js';
@@ -55,6 +56,27 @@ describe('redis: lost replies', () => {
     proxy.cut();
     expect(await call).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
     expect(await resolved()).to.equal('the first applied');
+  });
+
+  it('commit/three-answers: a client of Sentinels, which sends again by itself, has nothing to send again', async () => {
+    const sentinel = await startSentinel(proxy.port);
+    const client = createSentinel({ name: MASTER_NAME, sentinelRootNodes: [{ host: '127.0.0.1', port: sentinel.port }] });
+    client.on('error', () => {});
+    const job = newJob();
+    const store = await openHere({ client, job });
+    await put(store, 'item', 'first');
+    const lost = proxy.loseReplies();
+    const call = codeOf(store.commit({ puts: [{ key: 'item', value: 'second' }] }));
+    await lost;
+    const other = await openHere(`redis://127.0.0.1:${server.port}?job=${job}`);
+    const [made] = await other.read(['item']);
+    expect(made).to.include({ value: 'second' });
+    proxy.cut();
+    expect(await call).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+    expect(await store.read(['item'])).to.deep.equal([made]);
+    await store.close();
+    await client.destroy();
+    await sentinel.remove();
   });
 
   it('commit/three-answers: cut before the commit reached the server: unknown, and it was not made', async () => {
