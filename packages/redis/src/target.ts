@@ -72,7 +72,7 @@ export interface Target {
 
 /** Errors: `LOOPSTATE_BAD_OPTION`; no message holds a password, or a URL as it was given. */
 export function readTarget(given: string | RedisOptions): Target {
-  const options = typeof given === 'string' ? { url: given } : given;
+  const options: RedisOptions = typeof given === 'string' ? { url: given } : withoutUndefined(given);
   const places = (['url', 'client', 'keyv'] as const).filter((name) => options[name] !== undefined);
   if (places.length !== 1) throw badOption('A store in Redis needs exactly one of url, client and keyv.');
   for (const name of Object.keys(options)) if (!OPTION_NAMES.has(name)) throw badOption(`There is no option ${JSON.stringify(name)}.`);
@@ -97,6 +97,11 @@ const OPTION_NAMES: ReadonlySet<string> = new Set([
   'commandTimeoutMs',
   'sentinel',
 ] satisfies (keyof RedisOptions)[]);
+
+/** What is undefined is not given: it must not take the place of a parameter of the URL. */
+function withoutUndefined(options: RedisOptions): RedisOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
 
 function settle(endpoint: Endpoint, place: string, options: RedisOptions): Target {
   const { durable, unsafe } = options;

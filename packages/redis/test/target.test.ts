@@ -54,6 +54,9 @@ describe('redis: targets', () => {
 
   it('options go before what the URL says, and a client needs a job as well', () => {
     expect(readTarget({ url: 'redis://one?job=url&wait=1', job: 'options' })).to.include({ job: 'options', wait: 1 });
+    const undefinedOnes = { job: undefined, wait: undefined, durable: undefined } as object;
+    const kept = readTarget({ url: 'redis://one?job=url&wait=1&durable=required', ...undefinedOnes });
+    expect(kept).to.include({ job: 'url', wait: 1, isDurabilityRequired: true });
     const client = { url: 'redis://one' };
     expect(readTarget({ client, job: 'j' }).endpoint).to.deep.equal({ kind: 'client', client });
     expect(codeOfTarget({ client })).to.equal('LOOPSTATE_BAD_OPTION');
