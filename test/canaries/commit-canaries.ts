@@ -57,6 +57,18 @@ export const commitCanaries: readonly Canary[] = [
     }),
   },
   {
+    name: 'copies the list of checks, and not the checks',
+    breaks: 'commit/check-now',
+    replace: (inner) => ({
+      async commit(commit) {
+        const { puts, deletes } = checkCommit(commit);
+        const checks = [...(commit.checks ?? [])];
+        await undefined;
+        return await inner.commit({ ...commit, checks, puts: puts.map(({ key, text }) => ({ key, value: decodeValue(text) })), deletes });
+      },
+    }),
+  },
+  {
     name: 'takes the revision of a deletion for that of a record',
     breaks: 'commit/check-now',
     replace: (inner, store) => ({

@@ -1,4 +1,4 @@
-import { HistoryGoneError, type Json, LoopStateError, type StateChange, type StateRecord } from '@loopstate/core';
+import { HistoryGoneError, type Json, LIMITS, LoopStateError, type StateChange, type StateRecord } from '@loopstate/core';
 import { aMoment, type Canary, mapKeys } from './canary.js';
 
 /** Backends that read, tell, keep or close in a way that is almost right. */
@@ -142,6 +142,37 @@ export const otherCanaries: readonly Canary[] = [
   { name: 'takes blanks at the end for nothing', breaks: 'value/exact', replace: mapKeys((key) => key.replace(/(?<=.) +$/, '')) },
   { name: 'cuts keys at NUL', breaks: 'value/exact', replace: mapKeys((key) => key.slice(0, 1) + key.slice(1).replace(/\0.*$/s, '')) },
   {
+    name: 'keeps keys apart by their first 256 characters',
+    breaks: 'value/exact',
+    replace: (inner, store) => {
+      const whole = new Map<string, string>();
+      const cut = (key: string): string => {
+        if (Buffer.byteLength(key) > LIMITS.keyBytes) return key;
+        whole.set(key.slice(0, 256), key);
+        return key.slice(0, 256);
+      };
+      return {
+        ...mapKeys(cut)(inner, store),
+        async *changes(since) {
+          for await (const change of inner.changes(since)) {
+            const key = whole.get(change.key) ?? change.key;
+            yield { ...change, key, ...(change.record && { record: { ...change.record, key } }) };
+          }
+        },
+      };
+    },
+  },
+  {
+    name: 'looks later at the keys to be read',
+    breaks: 'value/exact',
+    replace: (inner) => ({
+      async read(keys) {
+        await undefined;
+        return await inner.read(keys);
+      },
+    }),
+  },
+  {
     name: 'looks keys up in a plain object',
     breaks: 'value/exact',
     replace: (inner) => ({
@@ -153,6 +184,17 @@ export const otherCanaries: readonly Canary[] = [
     }),
   },
   { name: 'stays open', breaks: 'close/final', replace: () => ({ close: async () => {} }) },
+  {
+    name: 'answers what is in flight when it is closed already',
+    breaks: 'close/final',
+    replace: (inner) => ({
+      async commit(commit) {
+        const result = await inner.commit(commit);
+        for (let moments = 0; moments < 3; moments++) await aMoment();
+        return result;
+      },
+    }),
+  },
   {
     name: 'takes calls while it is being closed',
     breaks: 'close/final',

@@ -16,7 +16,8 @@ const HOSTILE_KEYS: readonly string[] = [
   '__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'valueOf', 'length', 'then', 'toJSON',
   'é', 'e\u0301', 'É', 'ß', 'ss', 'SS', 'ﬁ', 'fi', 'İ', 'ı', 'i', 'I', '\uff41', '日本語', 'عربى', '🙂', '👩‍👩‍👧', '\u{1d11e}', '\u{10ffff}', '\uffff',
   '\u200b', '\ufeff', '\ufeffa', '\u2028', '\u2029', '\u202eabc', '\u00a0', '\u00ad', 'a\u00ad',
-  'k'.repeat(LIMITS.keyBytes), 'é'.repeat(LIMITS.keyBytes / 2), '€'.repeat(Math.floor(LIMITS.keyBytes / 3)), '🙂'.repeat(LIMITS.keyBytes / 4),
+  'k'.repeat(LIMITS.keyBytes), `${'k'.repeat(LIMITS.keyBytes - 1)}l`, `l${'k'.repeat(LIMITS.keyBytes - 1)}`,
+  'é'.repeat(LIMITS.keyBytes / 2), '€'.repeat(Math.floor(LIMITS.keyBytes / 3)), '🙂'.repeat(LIMITS.keyBytes / 4),
 ];
 
 const REFUSED_KEYS: Readonly<Record<string, unknown>> = {

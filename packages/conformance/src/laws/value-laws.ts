@@ -136,16 +136,19 @@ export function testValueLaws(fixture: BackendFixture): void {
     expectExact((await other.read(['a']))[0]?.value, expected);
   });
 
-  testLaw(fixture, 'value/exact', 'a list given to commit may be used again at once', async ({ open }) => {
+  testLaw(fixture, 'value/exact', 'what was given to commit or read may be used again at once', async ({ open }) => {
     const store = await open();
     const puts = [{ key: 'a', value: 1 }];
     const deletes: string[] = [];
     const committing = store.commit({ puts, deletes });
-    puts[0] = { key: 'b', value: 2 };
+    Object.assign(puts[0]!, { key: 'b', value: 2 });
     deletes.push('a');
     await committing;
+    const keys = ['a', 'b'];
+    const reading = store.read(keys);
+    keys.reverse();
     expectExact(
-      (await store.read(['a', 'b'])).map((record) => record?.value),
+      (await reading).map((record) => record?.value),
       [1, undefined],
     );
   });
