@@ -3,14 +3,14 @@
  * law it breaks, while the same wrapper around nothing broken stays green.
  */
 import { type BackendFixture, testConcurrency, testConformance, testCrash } from '@loopstate/conformance';
-import { createMemoryStore, LAWS, type MemoryStore, OutcomeUnknownError, openMemoryBackend } from '@loopstate/core';
+import { createMemoryStore, LAWS, type MemoryStore, OutcomeUnknownError, openMemoryBackend, type StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { type Canary, wrap } from './canaries/canary.js';
 import { commitCanaries } from './canaries/commit-canaries.js';
 import { otherCanaries } from './canaries/other-canaries.js';
 import { runSuite, type SuiteOutcome } from './canaries/run-suite.js';
 import { memoryFixture } from './fixtures/memory.js';
-import { createServedFixture } from './fixtures/served.js';
+import { createServedFixture, openPlace } from './fixtures/served.js';
 
 const canaries: readonly Canary[] = [...commitCanaries, ...otherCanaries];
 const table: string[] = [];
@@ -65,6 +65,13 @@ describe('canaries', () => {
     });
   }
 
+  it('changes/no-gap: one that passes over what was deleted before a crash is caught', async function () {
+    this.timeout(60_000);
+    const fixture = createServedFixture(openPassingOver);
+    const outcome = await runSuite(() => testCrash(fixture), { only: /8 in flight, synced/, timeoutMs: 50_000 });
+    expectCaught(outcome, { name: 'passes over what was deleted before a crash (killed)', breaks: 'changes/no-gap' });
+  });
+
   for (const repeats of [false, true]) {
     const name = repeats ? 'sends a commit again by itself when its reply was lost (network)' : 'loses replies, and says so (network)';
     it(`commit/three-answers: one that ${name} is ${repeats ? 'caught' : 'green'}`, async () => {
@@ -105,6 +112,18 @@ function createCanaryFixture(canary: Canary): BackendFixture {
       return wrap(inner, canary.replace(inner, store));
     },
   };
+}
+
+/** Tells nobody of deletions that were made before it was opened. */
+async function openPassingOver(url: string): Promise<StateBackend> {
+  const inner = await openPlace(url);
+  let opened = 0;
+  for await (const { revision } of inner.changes(0)) opened = revision;
+  return wrap(inner, {
+    async *changes(since) {
+      for await (const change of inner.changes(since)) if (change.record !== undefined || change.revision > opened) yield change;
+    },
+  });
 }
 
 /** One whose network loses replies for a while; its handles say that they don't know, or else send the commit again, later and unchecked. */

@@ -2,7 +2,7 @@ import type { StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import type { ProgramEnd } from './child.js';
 import { expectExact } from './expectations.js';
-import { EMPTY_VIEW, followChanges } from './follow-changes.js';
+import { EMPTY_VIEW, followChanges, type View } from './follow-changes.js';
 import { mustCommit } from './law-test.js';
 import { judgeSurvivors, numberedCommit } from './numbered-commits.js';
 
@@ -20,6 +20,8 @@ export class CrashHistory {
   readonly #owed = new Map<number, number>();
   #lastNumber = 0;
   #lastRevision = 0;
+  /** What a reader holds who has followed the store through all crashes. */
+  #followed: View = EMPTY_VIEW;
 
   get nextNumber(): number {
     return this.#lastNumber + 1;
@@ -56,6 +58,8 @@ export class CrashHistory {
     const view = await followChanges(store, EMPTY_VIEW, { mayForget: false });
     const { standing, violations } = judgeSurvivors(view.records, { tried: this.#tried, owed: this.#owed });
     expectExact(violations.slice(0, 10), [], `the violations in ${view.records.size} records`);
+    this.#followed = await followChanges(store, this.#followed, { mayForget: true });
+    expectExact(this.#followed.records, view.records, 'changes/no-gap: what one holds who followed from before the crash');
     for (const [number, revision] of standing) this.#owe(number, revision);
     const number = this.nextNumber;
     const revision = await mustCommit(store, numberedCommit(number));
