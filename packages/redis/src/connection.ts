@@ -65,14 +65,35 @@ export async function connectServer(address: Address, settings: ConnectionSettin
   return await connection.greet(timeoutMs);
 }
 
-/** Connects to the node of a cluster that holds `firstKey`. Errors: those of the driver. */
+/** Connects to the node of a cluster that holds `firstKey`; the nodes are asked in turn which one that is. Errors: those of the driver. */
 export async function connectCluster(
   nodes: readonly Address[],
   settings: ConnectionSettings,
   { firstKey, timeoutMs }: { firstKey: string; timeoutMs: number },
 ): Promise<Connection> {
+  const endMs = performance.now() + timeoutMs;
+  // One that is away must not use up the time of the others.
+  const eachMs = Math.ceil(timeoutMs / nodes.length);
+  let cause: unknown;
+  for (const node of nodes) {
+    const leftMs = Math.max(1, endMs - performance.now());
+    try {
+      return await connectThrough(node, settings, { firstKey, timeoutMs: leftMs, answerMs: Math.min(eachMs, leftMs) });
+    } catch (error) {
+      cause = error;
+    }
+  }
+  throw cause;
+}
+
+async function connectThrough(
+  node: Address,
+  settings: ConnectionSettings,
+  { firstKey, timeoutMs, answerMs }: { firstKey: string; timeoutMs: number; answerMs: number },
+): Promise<Connection> {
   const cluster = createCluster({
-    rootNodes: nodes.map((node) => ({ socket: { ...node, ...tlsOf(settings) } })),
+    // The driver waits for this answer without end, on a connection that nobody else can close.
+    rootNodes: [{ socket: { ...node, ...tlsOf(settings), connectTimeout: answerMs, socketTimeout: answerMs } }],
     defaults: {
       ...credentials(settings),
       disableOfflineQueue: true,
