@@ -78,7 +78,9 @@ export async function openBackend(url: string, options: { readonly access: 'writ
 
 async function openHandle(link: Link, target: Target, options: OpenOptions, endMs: number): Promise<RedisBackend> {
   const leftMs = (): number => Math.max(1, endMs - performance.now());
-  const fitness = judgeServer(await learnFacts(link, leftMs()), target);
+  // Whoever only looks on commits nothing that a replica would have to have.
+  const wait = options.access === 'read' ? 0 : target.wait;
+  const fitness = judgeServer(await learnFacts(link, leftMs()), { ...target, wait });
   const handle = new RedisHandle(link, target, options, fitness);
   await handle.open(leftMs());
   return handle;

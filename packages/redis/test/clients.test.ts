@@ -172,6 +172,8 @@ describe('redis: replicas', () => {
     const refused = await store.commit(commit);
     expect(refused).to.have.nested.property('conflicts[0].record.value', 'own');
     await replica.remove();
+    const reader = await openHere(`${url}&connectTimeoutMs=1000`, { access: 'read' });
+    expect((await reader.read(['d']))[0]).to.include({ value: 1 });
     await master.remove();
   }).timeout(60_000);
 
