@@ -128,14 +128,21 @@ export class StoreLink {
   async #readChanges(): Promise<void> {
     const beganMs = this.#environment.monotonicMs();
     try {
+      // From the start no deletions are told: what this state put since it was opened on nothing may be gone again.
+      if (this.#cursor === 0 && this.#sent > 0) await this.#readAll();
       await this.#readAfter(this.#cursor);
     } catch (error) {
       if (!isLoopStateError(error, 'LOOPSTATE_HISTORY_GONE')) throw error;
-      const present = new Set<string>();
-      await this.#readAfter(0, present);
-      this.view.retain(present, this.#cursor);
+      await this.#readAll();
     }
     this.watch.observe(this.view, beganMs, this.#environment.monotonicMs());
+  }
+
+  /** Takes in the whole store, and drops what is not in it. */
+  async #readAll(): Promise<void> {
+    const present = new Set<string>();
+    await this.#readAfter(0, present);
+    this.view.retain(present, this.#cursor);
   }
 
   /** Takes in all changes after `since`, and adds their keys to `keys`, if given: there may be a million. */

@@ -231,6 +231,20 @@ describe('LoopState', () => {
     }
   });
 
+  it('changes/no-gap: sees that an item was forgotten that it recorded when it had not yet looked at the store', async () => {
+    const store = createMemoryStore();
+    const a = await LoopState.open(openMemoryBackend({ store }));
+    const b = await LoopState.open(openMemoryBackend({ store }));
+    await a.begin('x');
+    await a.end('x', { status: 'success' });
+    expect(await b.forget(['x'])).to.equal(1);
+    await b.begin('y');
+    await a.refresh();
+    expect(a.isOutstanding('x')).to.equal(true);
+    expect(a.progress).to.include({ completed: 0, inProgress: 1 });
+    expect(await a.begin('x')).to.equal(true);
+  });
+
   it('folds its progress from the records: equal to counting them, after any history (seeded)', async () => {
     const seed = Number(process.env.LOOPSTATE_SEED ?? Date.now() % 1e9);
     const random = seeded(seed);
