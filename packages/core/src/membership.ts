@@ -2,13 +2,14 @@
  * A run among other runs: registering, heartbeats, and taking over from the dead.
  *
  * A run's modes:
- * - *unregistered*: at first, and after another run declared this one dead. It holds no valid registration and can't claim.
+ * - *unregistered*: at first, and after another run declared this one dead. It holds no valid registration and can't claim. Left with the
+ *   next claim, or heartbeat that would have been due.
  * - *registered*: its `run/` record stands, as far as is known. Left when a commit or the view shows that record gone.
  * - *ended*: after `end`; for good.
  *
  * **Invariants:**
  * - a run id is registered at most once;
- * - at most one timer waits, and only while registered on a store that others can open too.
+ * - at most one timer waits, and only from the first registration to the end, on a store that others can open too.
  */
 import type { Check } from './backend.js';
 import type { Environment } from './environment.js';
@@ -107,7 +108,6 @@ export class Membership {
     this.#formerRunId ??= this.#runId;
     this.#runId = this.#environment.newId();
     this.#revision = 0;
-    this.#cancelTimer?.();
   }
 
   /** Takes over from `runId` if it is known to be dead. False: it is alive, as far as is known. */
@@ -217,14 +217,16 @@ export class Membership {
       )
       .finally(() => {
         this.#ticking = undefined;
-        if (this.#revision > 0) this.#schedule();
+        this.#schedule();
       });
   }
 
   async #observeAndBeat(): Promise<void> {
     await this.#link.refresh();
     this.noticeLoss();
-    if (this.#revision === 0 || this.#hasEnded) return;
+    if (this.#hasEnded) return;
+    // Declared dead: what it holds others may take from now on, and its work must learn of that though it asks for nothing.
+    if (this.#revision === 0) return await this.register();
     const nowMs = this.#environment.monotonicMs();
     const sinceBeatMs = nowMs - this.#lastBeatMs;
     // A tick comes every sixth of a lease; half a tick of tolerance makes every second one beat. Less than nothing: the clock went back.

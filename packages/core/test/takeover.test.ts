@@ -118,6 +118,29 @@ describe('Takeover', () => {
     expect(a.events.map((event) => event.type)).to.deep.equal(['claim-lost', 'run-replaced']);
   });
 
+  it('fenced: tells a run that was declared dead what is taken from it later, though it asks for nothing', async () => {
+    const { world, open } = fleet();
+    const a = await open(world.process('host-a'));
+    const b = await open(world.process('host-b'));
+    const claim = (await a.state.claim('x'))!;
+    await b.state.begin('own');
+    a.process.isPaused = true;
+    await world.advance(2 * LEASE_MS);
+    a.process.isPaused = false;
+    a.backend.isAway = true;
+    await world.advance(LEASE_MS);
+    a.backend.isAway = false;
+    await world.advance(LEASE_MS);
+    // As when the call of another part of the program brings the view up to date.
+    await a.state.refresh();
+    expect(a.events.map((event) => event.type)).to.deep.equal(['lease-at-risk', 'run-replaced', 'lease-regained']);
+    expect(b.state.runs).to.have.length(2);
+    expect(claim.signal.aborted).to.equal(false);
+    await b.state.begin('x');
+    await world.advance(LEASE_MS / 3);
+    expect(claim.signal.aborted).to.equal(true);
+  });
+
   it('refuses an end at once, even before the loser has looked at the store', async () => {
     const { world, open } = fleet();
     const a = await open(world.process('host-a'));
