@@ -36,8 +36,8 @@ export const loopDefects: readonly Defect[] = [
     name: 'takes a run over without a look at its heartbeat',
     breaks: 'fenced',
     file: 'packages/core/src/membership.ts',
-    find: 'const deletes = [{ key: runKey(run.runId), revision: run.revision }, ...this.#beatCheck(run.runId)];',
-    replace: 'const deletes = [{ key: runKey(run.runId), revision: run.revision }];',
+    find: 'this.#link.send({ deletes: this.#recordsOf(run), puts },',
+    replace: 'this.#link.send({ deletes: [{ key: runKey(run.runId), revision: run.revision }], puts },',
     caughtBy: tests('between the judgement and the takeover'),
   },
   {

@@ -138,8 +138,7 @@ export class Membership {
       // Gone meanwhile: by this very commit, the reply to which was lost, or by itself.
       if (run === undefined && tries > 0) return await this.#returnRemaining(runId, released);
       if (run === undefined || runId === this.#runId) return undefined;
-      const deletes = [{ key: runKey(runId), revision: run.revision }, ...this.#beatCheck(runId)];
-      const result = await this.#link.send({ deletes }, this.#link.nextBy(this.#runId));
+      const result = await this.#link.send({ deletes: this.#recordsOf(run) }, this.#link.nextBy(this.#runId));
       // From then on it can't claim; what it records before its items are back counts.
       if (result.ok) return await this.#returnRemaining(runId, released);
       await this.#link.refresh(); // It beat meanwhile.
@@ -153,8 +152,11 @@ export class Membership {
     await this.#ticking;
     // Also of a run that is not registered: a restoration may be due, and this is the last call that could make it.
     const ended = this.#guard.run(async () => {
-      if (this.#revision === 0) return;
-      await this.#link.send({ deletes: [this.standing, ...this.#beatCheck(this.#runId)] }, this.#link.nextBy(this.#runId));
+      const { runs } = this.#link.view;
+      // Again if a heartbeat stands in the way the reply to which was lost: the view knows it then.
+      for (let run = runs.get(this.#runId); run !== undefined; run = runs.get(this.#runId)) {
+        await this.#link.send({ deletes: this.#recordsOf(run) }, this.#link.nextBy(run.runId));
+      }
     });
     await ended.catch((error: unknown) => {
       // As long as this process lives, nobody else could tell that it is over.
@@ -255,8 +257,7 @@ export class Membership {
     const become = death === 'proven-gone' ? crashed : death === 'ended' ? released : undefined;
     for (let tries = 0; tries < 5; tries++) {
       const puts = become === undefined ? [] : this.#returnedItems(run.runId, become);
-      const deletes = [{ key: runKey(run.runId), revision: run.revision }, ...this.#beatCheck(run.runId)];
-      const result = await this.#link.send({ deletes, puts }, this.#link.nextBy(this.#runId));
+      const result = await this.#link.send({ deletes: this.#recordsOf(run), puts }, this.#link.nextBy(this.#runId));
       if (result.ok) {
         const items = puts.length + (become === undefined ? 0 : await this.#returnRemaining(run.runId, become));
         this.#tell({ type: 'took-over', runId: run.runId, death, items });
@@ -292,8 +293,9 @@ export class Membership {
     return puts;
   }
 
-  #beatCheck(runId: string): Check[] {
-    const revision = this.#link.view.beats.get(runId);
-    return revision === undefined ? [] : [{ key: beatKey(runId), revision }];
+  /** What is deleted of a run, if it has not beaten since. */
+  #recordsOf({ runId, revision }: KnownRun): Check[] {
+    const beat = this.#link.view.beats.get(runId);
+    return [{ key: runKey(runId), revision }, ...(beat === undefined ? [] : [{ key: beatKey(runId), revision: beat }])];
   }
 }

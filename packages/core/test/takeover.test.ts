@@ -291,6 +291,17 @@ describe('Takeover', () => {
     expect(a.backend.log.length - before).to.equal(3);
   });
 
+  it('takes its records away on close, though the reply to its last heartbeat was lost', async () => {
+    const { world, open } = fleet();
+    const a = await open(world.process('host-a'));
+    const b = await open(world.process('host-b'));
+    await a.state.begin('x');
+    await a.backend.commit({ puts: [{ key: `beat/${a.state.runId}`, value: { by: `${a.state.runId}.beat` } }] });
+    await a.state.close();
+    expect((await b.state.snapshot()).runs).to.deep.equal([]);
+    expect(await b.state.reset()).to.equal(1);
+  });
+
   it('forgets heartbeats after close, and keeps no timer', async () => {
     const { world, open } = fleet();
     const a = await open(world.process('host-a'));
