@@ -20,7 +20,8 @@ const PASSED_PER_TURN = 1_000;
 /**
  * Pulls items when they are wanted, one at a time, each id once, and passes over those that need no turn.
  *
- * **Invariants:** at most one `next` of the input is under way; after the input ended or failed it is not asked again.
+ * **Invariants:** at most one `next` of the input is under way; after the input ended or failed, or was closed, it is not asked again, and
+ * what it still answers is nobody's concern.
  */
 export class ItemSource<I extends LoopItem> {
   readonly #iterator: Iterator<I> | AsyncIterator<I>;
@@ -72,10 +73,12 @@ export class ItemSource<I extends LoopItem> {
         // What is there at once is not waited for: that would take longer than it.
         step = this.isSynchronous ? (next as IteratorResult<I>) : await next;
       } catch (error) {
+        // An input that ends by the same signal as the loop may say so by an error.
+        if (this.isDone) break;
         this.isDone = true;
         throw error;
       }
-      if (step.done === true) {
+      if (this.isDone || step.done === true) {
         this.isDone = true;
         break;
       }

@@ -189,6 +189,27 @@ describe('runLoop and being stopped', () => {
     expect(state.progress).to.include({ completed: 2, inProgress: 0 });
   });
 
+  it('is stopped, and has not failed, though its input fails by the same signal', async () => {
+    for (const option of ['signal', 'halt'] as const) {
+      const { run } = await loop();
+      const stopping = new AbortController();
+      const isStopped = once(stopping.signal, 'abort');
+      const { result } = await run({
+        concurrency: 2,
+        [option]: stopping.signal,
+        items: (async function* () {
+          yield 'a';
+          setImmediate(() => stopping.abort());
+          await isStopped;
+          throw stopping.signal.reason;
+        })(),
+        work: () => isStopped.then(() => sleep(0)),
+      });
+      expect(result).to.include({ reason: option === 'signal' ? 'aborted' : 'halted' });
+      expect(result.progress.completed).to.equal(1);
+    }
+  });
+
   it('is stopped while its input lets it wait', async () => {
     const { run } = await loop();
     const controller = new AbortController();
