@@ -158,8 +158,8 @@ export const loopDefects: readonly Defect[] = [
     name: 'records again, over an outcome that is there, what its store had lost',
     breaks: 'once-recorded',
     file: 'packages/core/src/restoration.ts',
-    find: 'const missing = rest.filter(([id, record]) => isMissing(link.view.item(id), record));',
-    replace: 'const missing = rest;',
+    find: 'if (!isMissing(view.item(id), record)) continue;',
+    replace: '',
     caughtBy: tests('keeps an outcome that is there'),
   },
   {

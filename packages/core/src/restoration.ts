@@ -6,13 +6,15 @@ import type { ClaimBook } from './claim-book.js';
 import { isLoopStateError, UnavailableError } from './errors.js';
 import type { NextRecord } from './item-results.js';
 import { isFinal, itemKey } from './loop-records.js';
-import type { KnownItem } from './loop-view.js';
+import type { KnownItem, LoopView } from './loop-view.js';
 import type { Membership } from './membership.js';
 import type { Replacement, StoreLink } from './store-link.js';
 
 /** How many outcomes one commit records again: well below the bounds of *commit/shape* by number, and small enough by size. */
 const BATCH_ITEMS = 100;
 const BATCH_BYTES = 4 * 1_024 * 1_024;
+
+type Outcome = readonly [id: string, record: NextRecord];
 
 /** A store that went backwards was brought up to date. */
 export interface WentBackwardsEvent {
@@ -114,18 +116,12 @@ export async function restore(link: StoreLink, membership: Membership, claims: C
   if (mustRegister) await membership.register();
   let recordedAgain = 0;
   let withoutResult = 0;
-  let rest = outcomes;
-  while (rest.length > 0) {
-    const missing = rest.filter(([id, record]) => isMissing(link.view.item(id), record));
-    const batch = takeBatch(missing);
-    rest = missing.slice(batch.length);
-    if (batch.length === 0) break;
+  for (let done = 0; done < outcomes.length; ) {
+    const { batch, end } = takeBatch(outcomes, done, link.view);
     const puts = batch.map(([id, value]): Replacement => ({ key: itemKey(id), value, revision: link.view.item(id)?.revision ?? 0 }));
-    const result = await link.send({ puts }, link.nextBy(membership.runId));
-    if (!result.ok) {
-      rest = missing; // The view has learnt what stands instead: outcomes drop out, other records are replaced by their new revision.
-      continue;
-    }
+    // If it is refused the view has learnt what stands instead: outcomes drop out, other records are replaced by their new revision.
+    if (puts.length > 0 && !(await link.send({ puts }, link.nextBy(membership.runId))).ok) continue;
+    done = end;
     recordedAgain += batch.length;
     withoutResult += batch.filter(([, { recordedAgain: how }]) => how === 'status').length;
   }
@@ -137,13 +133,21 @@ function isMissing(item: KnownItem | undefined, { round = 1 }: NextRecord): bool
   return item === undefined || (!isFinal(item.status) && (item.record?.round ?? 1) <= round);
 }
 
-function takeBatch(missing: readonly (readonly [string, NextRecord])[]): readonly (readonly [string, NextRecord])[] {
+/** As many missing outcomes as one commit takes, from the place `from` on, and the place where the next batch begins. */
+function takeBatch(
+  outcomes: readonly Outcome[],
+  from: number,
+  view: LoopView,
+): { readonly batch: readonly Outcome[]; readonly end: number } {
+  const batch: Outcome[] = [];
   let bytes = 0;
-  let count = 0;
-  for (const [id, record] of missing) {
+  let end = from;
+  for (; end < outcomes.length && batch.length < BATCH_ITEMS; end++) {
+    const [id, record] = outcomes[end] as Outcome;
+    if (!isMissing(view.item(id), record)) continue;
     bytes += id.length * 3 + JSON.stringify(record).length * 3;
-    if (count > 0 && (bytes > BATCH_BYTES || count === BATCH_ITEMS)) break;
-    count += 1;
+    if (batch.length > 0 && bytes > BATCH_BYTES) break;
+    batch.push([id, record]);
   }
-  return missing.slice(0, count);
+  return { batch, end };
 }

@@ -15,6 +15,10 @@ import {
   type StateBackend,
 } from '@loopstate/core';
 import { expect } from 'chai';
+import type { ClaimBook } from '../src/claim-book.js';
+import type { Membership } from '../src/membership.js';
+import { restore } from '../src/restoration.js';
+import type { StoreLink } from '../src/store-link.js';
 import { codeOf } from './support/codes.js';
 import { World } from './support/world.js';
 
@@ -206,6 +210,25 @@ describe('A store that goes backwards', () => {
       }
     });
   }
+
+  it('flat-cost: looks at each outcome a few times, however many are recorded again', async () => {
+    const records = Array.from({ length: 5_000 }, (_, n) => [`${n}`, { status: 'completed', attempt: 1 }]);
+    let looks = 0;
+    const look = (): undefined => {
+      looks += 1;
+    };
+    const view = { item: look };
+    const link = { view, readFromTheStart: () => undefined, nextBy: () => 'run.1', send: () => ({ ok: true, revision: 1 }) };
+    const membership = { isRegistered: true, noticeLoss: () => undefined, register: () => undefined };
+    const claims = { outcomes: { records: () => records, add: () => undefined }, loseForgotten: () => undefined };
+    const { recordedAgain } = await restore(
+      link as unknown as StoreLink,
+      membership as unknown as Membership,
+      claims as unknown as ClaimBook,
+    );
+    expect(recordedAgain).to.equal(5_000);
+    expect(looks).to.be.at.most(3 * 5_000);
+  });
 
   it('lets a loop finish by itself, each item with one outcome', async () => {
     const { state, dump, restoreDump } = await setUp();
