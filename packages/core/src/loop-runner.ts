@@ -1,7 +1,7 @@
 /**
  * One run of `runLoop`: workers that each claim an item, work on it, and record how it ended while they claim the next.
  *
- * An item is among the candidates until it is begun, and active while it is being claimed, worked on or recorded.
+ * An item is among the candidates until it is begun, and active while it is being compared with what it was, claimed, worked on or recorded.
  *
  * **Invariants:**
  * - nothing is begun while an outcome can't be recorded, nor after a stop;
@@ -161,7 +161,16 @@ export class LoopRunner<I extends LoopItem> {
   async #tryToBegin(candidate: Candidate<I>): Promise<Begun<I> | undefined> {
     const { state } = this.#settings;
     const { id } = candidate;
-    if (this.#settings.digest !== undefined && !state.isOutstanding(id) && !(await this.#isToRunAgain(candidate))) return undefined;
+    if (this.#settings.digest !== undefined && !state.isOutstanding(id)) {
+      // Others must not take the loop for one in which nothing is left to do meanwhile.
+      this.#active.set(id, 'claiming');
+      try {
+        if (!(await this.#isToRunAgain(candidate))) return undefined;
+      } finally {
+        this.#active.delete(id);
+        this.#wake();
+      }
+    }
     if (this.#settleCandidate(candidate, { hasAsked: false })) return undefined;
     if (state.progress.costUsd >= this.#settings.maxBudgetUsd) this.#halt('max-budget');
     if (this.#counts.started >= this.#settings.maxItems) return await this.#atMaxItems(candidate);

@@ -141,6 +141,24 @@ describe('runLoop among other runs', () => {
     expect(ran).to.deep.equal(['y']);
   });
 
+  it('once-recorded: runs what has changed before it ends because the rest is held, however long it takes to see that', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    await a.state.claim('x', { digest: 'old' });
+    await a.state.end('x', { status: 'success' });
+    await a.state.claim('held');
+    await b.state.refresh();
+    const { result, ran } = await b.run({
+      items: ['x', 'held'],
+      concurrency: 2,
+      digest: (id) => (id === 'x' ? sleep(10).then(() => 'new') : 'new'),
+      onChange: 'rerun',
+      waitForOthers: false,
+    });
+    expect(result).to.include({ status: 'stopped', reason: 'held-elsewhere' });
+    expect(ran).to.deep.equal(['x']);
+  });
+
   it('tells of an item that was taken over, and ends when its taker recorded it', async () => {
     const store = createMemoryStore();
     const { state, run } = await loop(store);
