@@ -199,10 +199,10 @@ export class LoopRunner<I extends LoopItem> {
   /** Judges an item that is done by what it is like now; one that isn't to run again is skipped. */
   async #isToRunAgain(candidate: Candidate<I>): Promise<boolean> {
     const verdict = await this.#persist(() => this.#changedItems.judge(candidate), this.#soft.signal);
-    if (verdict === 'run-again') return true;
+    if (verdict === undefined) return false;
     if (verdict === 'changed') this.#emit({ type: 'changed', id: candidate.id });
-    if (verdict !== undefined) this.#skipIfDone(candidate);
-    return false;
+    // It is outstanding by that, or because an operator put it back meanwhile.
+    return !this.#skipIfDone(candidate);
   }
 
   /** Stops at the bound, once it is certain that all who were counted do begin: a claim under way may yet be refused. */
@@ -217,6 +217,11 @@ export class LoopRunner<I extends LoopItem> {
   #settleCandidate(candidate: Candidate<I>, { hasAsked }: { readonly hasAsked: boolean }): boolean {
     const { state } = this.#settings;
     const nowMs = state.environment.monotonicMs();
+    if (hasAsked && this.#settings.digest !== undefined && !state.isOutstanding(candidate.id)) {
+      // Its outcome was not known when its turn began: in another turn it is compared with what it was.
+      this.#candidates.putBack(candidate, 'time');
+      return true;
+    }
     if (this.#skipIfDone(candidate)) return true;
     const { standing, waitMs } = state.standing(candidate.id);
     if (waitMs > 0) this.#candidates.putBack(candidate, 'time', nowMs + waitMs);

@@ -361,6 +361,16 @@ describe('runLoop and items that change', () => {
     expect((await run({ ...changed, onChange: 'rerun' })).ran).to.deep.equal([]);
   });
 
+  it('notices a changed item, though it got its outcome when the state was open already', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    await a.run({ items: ['a'], digest: () => 'v1' });
+    expect(await codeOf(b.run({ items: ['a'], digest: () => 'v2' }))).to.equal('LOOPSTATE_ITEM_CHANGED');
+    const c = await loop(store);
+    await b.run({ items: ['a'], digest: () => 'v2', onChange: 'rerun' });
+    expect((await c.run({ items: ['a'], digest: () => 'v2' })).result.counts).to.include({ started: 0, skipped: 1 });
+  });
+
   it('takes an item whose record has no digest for unchanged', async () => {
     const { run } = await loop();
     await run({ items: ['a'] });
