@@ -202,7 +202,8 @@ class FileHandle implements StateBackend {
       for (const changes of [slice, rest]) {
         for (const change of changes) {
           this.#assertOpen();
-          if (change.record !== undefined || since > 0) yield change;
+          // From the beginning, only those deletions matter whose records may have been yielded already.
+          if (change.record !== undefined || since > 0 || change.revision > until) yield change;
         }
       }
     } while (after < until);
