@@ -44,7 +44,8 @@ export class OwnOutcomes {
       const record = this.#briefs[slot];
       if (record !== undefined && this.#briefIds.isUsed(slot)) yield [this.#briefIds.keyAt(slot), { ...record, recordedAgain: 'status' }];
     }
-    for (const [id, record] of this.#whole) yield [id, { ...record, recordedAgain: 'whole' }];
+    // One that was kept in brief before, and was recorded again so, has no more than that.
+    for (const [id, record] of this.#whole) yield [id, { recordedAgain: 'whole', ...record }];
   }
 
   #sharedBrief(record: NextRecord): NextRecord {

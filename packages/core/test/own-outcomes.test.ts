@@ -46,4 +46,12 @@ describe('OwnOutcomes', () => {
     expect(byId.get(`${last - 2}`)).to.deep.equal({ ...outcome(102), recordedAgain: 'whole' });
     expect(records.filter(([, { recordedAgain }]) => recordedAgain === 'whole').length).to.equal(WHOLE_RECORDS);
   });
+
+  it('says of what was kept in brief that its result is not known, however often it is taken in again', () => {
+    const outcomes = new OwnOutcomes();
+    for (let n = 0; n <= WHOLE_RECORDS; n++) outcomes.add(`${n}`, outcome(n));
+    outcomes.forget(`${WHOLE_RECORDS}`);
+    for (const [id, record] of [...outcomes.records()]) outcomes.add(id, record);
+    expect(new Map(outcomes.records()).get('0')).to.deep.equal({ ...inBrief(outcome(0)), recordedAgain: 'status' });
+  });
 });
