@@ -110,7 +110,7 @@ export interface LoopCounts {
 
 /** How a loop ended. */
 export interface LoopResult {
-  /** `completed`: every item of the input has an outcome. `stopped`: on purpose. `interrupted`: by a signal. */
+  /** `completed`: every item of the input got an outcome, or had one. `stopped`: on purpose. `interrupted`: by a signal. */
   readonly status: 'completed' | 'stopped' | 'interrupted';
   readonly reason: 'all-done' | StopReason;
   readonly counts: LoopCounts;
@@ -140,7 +140,8 @@ const FOREVER = Number.POSITIVE_INFINITY;
 /**
  * Runs `work` on every item that has no outcome yet, and ends when every item of the input has one: it waits for items that back off
  * or that other runs hold, and takes them over when their holder dies. Each item gets exactly one recorded outcome; its work runs at
- * least once, and again if the process dies meanwhile.
+ * least once, and again if the process dies meanwhile. What loses its outcome when its turn is over (it was put back, or the store lost it) is
+ * for the next loop.
  *
  * Errors: `LOOPSTATE_BAD_OPTION` and `LOOPSTATE_BAD_ID` (with the item's place in the input); what the input throws; what the state
  * raises and trying again can't mend. Whatever the error, work that had begun was finished and recorded first.

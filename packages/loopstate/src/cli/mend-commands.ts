@@ -57,7 +57,7 @@ export function addMendCommands(program: Command, onExit: (code: ExitCode) => vo
 
 function help(exitOne: string, examples: readonly string[]): string {
   const lines = examples.map((example) => `  $ loopstate ${example.replace(/^\w+/, '$& --state ./encode.json')}`);
-  return `\nExit codes: 0, or 1 if ${exitOne}.\nA state in a file is changed while no loop runs (else: 5); sqlite: and redis: states beside running loops.\n\nExamples:\n${lines.join('\n')}\n`;
+  return `\nExit codes: 0, or 1 if ${exitOne}.\nA state in a file is changed while no loop runs (else: 5); sqlite: and redis: states beside running loops.\nWhat is put back or forgotten when a running loop is past it runs with the next one.\n\nExamples:\n${lines.join('\n')}\n`;
 }
 
 /** Something that is done to items. */
