@@ -106,7 +106,7 @@ class SqliteBackend implements StateBackend {
     this.#onFinding = options.onFinding;
     this.#onClosed = options.onClosed;
     this.#backups = new BackupKeeper(names, { now: options.now, onFailure: (error) => this.#reportFailedBackup(names, error) });
-    const standing = new StandingFile(names, open.connection, { isReadOnly: this.#isReadOnly });
+    const standing = new StandingFile(names, open, { isReadOnly: this.#isReadOnly });
     this.#database = new Database({
       path: names.database,
       connection: open.connection,

@@ -49,6 +49,8 @@ export interface OpenDatabase {
   readonly connection: SqlConnection;
   readonly findings: readonly RecoveryFinding[];
   readonly survivesPowerLoss: boolean;
+  /** Of the file, by which it is told from one that takes its place. */
+  readonly inode: bigint | number | undefined;
   /** For one that is open for writing. */
   readonly checkpoints?: Checkpoints;
   /** Closes the connection; the last to close leaves a copy behind. Errors: those of SQLite, any system error; it is closed anyway. */
@@ -112,6 +114,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   let checkpoints: Checkpoints | undefined;
   try {
     if (connection === undefined) throw new TypeError('Whoever is present has the database open.');
+    const inode = (await statIfPresent(names.database))?.ino;
     await makeJob(connection, surroundings);
     const beside = await openSetUp(names, surroundings);
     checkpoints = new Checkpoints({ names, connection, beside, busyTimeoutMs, logBytesMax });
@@ -122,6 +125,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       checkpoints,
       findings,
       survivesPowerLoss,
+      inode,
       close: async () => {
         await closeWriter(names, { ...writer, isCompacted: false });
       },
@@ -167,7 +171,7 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
     const close = () => closeReader(names, connection, { isLogLost, inode });
     try {
       await setPragma(connection, names, { name: 'query_only', value: 1 });
-      if (await hasJob(connection, surroundings.job)) return { connection, findings: [], survivesPowerLoss, close };
+      if (await hasJob(connection, surroundings.job)) return { connection, findings: [], survivesPowerLoss, inode, close };
       throw new AbsentError(`${names.database} has no job ${JSON.stringify(surroundings.job)}: there is nothing to read yet.`);
     } catch (error) {
       await close();

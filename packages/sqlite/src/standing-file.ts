@@ -8,6 +8,7 @@ import { copyInto, finishBackup } from './backup.js';
 import type { SqlConnection } from './connection.js';
 import { HOW_TO_RESET } from './findings.js';
 import type { StoreNames } from './names.js';
+import type { OpenDatabase } from './opening.js';
 import { freeTime, statIfPresent } from './place.js';
 
 const LOOK_EVERY_MS = 500;
@@ -17,13 +18,18 @@ export class StandingFile {
   readonly #names: StoreNames;
   readonly #connection: SqlConnection;
   readonly #isReadOnly: boolean;
-  #inode: bigint | number | undefined;
+  readonly #inode: bigint | number | undefined;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #gone: LoopStateError | undefined;
 
-  constructor(names: StoreNames, connection: SqlConnection, { isReadOnly }: { isReadOnly: boolean }) {
+  constructor(
+    names: StoreNames,
+    { connection, inode }: Pick<OpenDatabase, 'connection' | 'inode'>,
+    { isReadOnly }: { isReadOnly: boolean },
+  ) {
     this.#names = names;
     this.#connection = connection;
+    this.#inode = inode;
     this.#isReadOnly = isReadOnly;
   }
 
@@ -37,7 +43,6 @@ export class StandingFile {
     if (!this.#isReadOnly && performance.now() - this.#lookedAt < LOOK_EVERY_MS) return;
     const inode = (await statIfPresent(this.#names.database))?.ino;
     this.#lookedAt = performance.now();
-    this.#inode ??= inode;
     if (inode !== undefined && inode === this.#inode) return;
     const what = `${this.#names.database} was ${inode === undefined ? 'removed' : 'replaced'} while it was open.`;
     const rescued = this.#isReadOnly ? '' : ` ${await this.#rescue({ isReplaced: inode !== undefined })}`;

@@ -351,6 +351,17 @@ describe('sqlite: damage', () => {
       await expectGoesOn(again, path, before);
     }));
 
+  it('a database that is replaced before the first commit to it refuses that', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      await makeStore(path);
+      fs.copyFileSync(path, `${path}.older`);
+      const store = await openSqliteBackend(path);
+      fs.renameSync(`${path}.older`, path);
+      expect(await codeOf(store.commit({ puts: [{ key: 'lost', value: 1 }] }))).to.equal('LOOPSTATE_WENT_BACKWARDS');
+      await store.close();
+    }));
+
   for (const fate of ['put together again', 'removed'] as const) {
     it(`read/fresh: who only looks at a database that is ${fate} is told, each time, and leaves what stands there as it is`, () =>
       withDirectory(async (directory) => {
