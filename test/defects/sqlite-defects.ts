@@ -192,8 +192,8 @@ export const sqliteDefects: readonly Defect[] = [
     name: 'notes as closed a database whose log was lost, when it only looked at it',
     breaks: 'acked-survives',
     file: 'packages/sqlite/src/opening.ts',
-    find: 'if (!isLogLost && isStanding',
-    replace: 'if (isStanding',
+    find: 'if (!isLogLost && (await isStanding',
+    replace: 'if ((await isStanding',
     caughtBy: tests('who only looked where it is lost'),
   },
 ];

@@ -2,17 +2,17 @@
  * The copy of a database, `state.db.backup`: written at intervals while commits go on, and by the last who closes the database.
  *
  * **Invariants:**
- * - A copy replaces the one before only when every record of it was found sound and it is durable.
+ * - A copy replaces the one before only when every record of it was found sound and it is durable, and never one that holds more.
  * - Its time is when it was begun: it holds all that was committed before, and what came after that may be missing.
  * - This process writes at most one copy at a time; the intervals grow with what a copy costs.
  */
 import fs from 'node:fs/promises';
 import { join } from 'node:path';
-import { numberOf, type SqlConnection, withAttached } from './connection.js';
+import { numberOf, type SqlConnection, textOf, withAttached } from './connection.js';
 import { verifyRecords } from './inspection.js';
 import type { StoreNames } from './names.js';
 import { publish, statIfPresent } from './place.js';
-import { TABLE } from './records.js';
+import { parseFileHeader, TABLE } from './records.js';
 
 const COMMITS_MIN = 256;
 const INTERVAL_MS = 60_000;
@@ -99,25 +99,44 @@ export async function copyInto(connection: SqlConnection, path: string): Promise
 /** Makes what {@link copyInto} has finished the copy, of the time when it was `begun`. Errors: as {@link writeBackup}. */
 export async function finishBackup(names: StoreNames, temporary: string, begun: number): Promise<void> {
   await withAttached(temporary, 'store', verifyRecords);
+  const extent = await withAttached(temporary, 'store', extentOf);
+  if (!mayReplace(await extentOfCopy(names), extent)) throw new Error('it holds what the database does not');
   const { mode } = await fs.stat((await statIfPresent(names.database)) === undefined ? temporary : names.database);
   await fs.chmod(temporary, mode & 0o777);
   await fs.utimes(temporary, new Date(begun), new Date(begun));
   await publish(temporary, names.backup);
 }
 
-/** True if the database holds commits that its copy does not. */
+/** True if the database holds commits that its copy does not; never of one that is older than its copy, or of another store. */
 export async function isBackupBehind(names: StoreNames): Promise<boolean> {
-  const own = await lastOf(names.database);
-  return own > 0 && own !== (await lastOf(names.backup).catch(() => -1));
+  if ((await statIfPresent(names.database)) === undefined) return false;
+  const [copy, own] = [await extentOfCopy(names), await withAttached(names.database, 'store', extentOf)];
+  return own.last > 0 && mayReplace(copy, own) && copy?.last !== own.last;
 }
 
-/** The last `seq` of a file: it moves with every commit. 0: there is no such file, or nothing in it. */
-async function lastOf(path: string): Promise<number> {
-  if ((await statIfPresent(path)) === undefined) return 0;
-  return await withAttached(path, 'store', async (connection) => {
-    const [row] = await connection.query(`SELECT coalesce(max(seq), 0) AS last FROM ${TABLE}`);
-    return numberOf(row ?? {}, 'last');
-  });
+/** How far a database goes: its store, and its last `seq`, which moves with every commit. */
+export interface Extent {
+  readonly store: string;
+  readonly last: number;
+}
+
+/** True if a copy (`undefined`: there is none that can be read) may give way to another: it is of the same store, and holds no more. */
+export function mayReplace(copy: Extent | undefined, other: Extent): boolean {
+  return copy === undefined || (copy.store === other.store && copy.last <= other.last);
+}
+
+/** How far the database goes that is attached as `store`. Errors: `DamagedError`, those of SQLite. */
+export async function extentOf(connection: SqlConnection): Promise<Extent> {
+  const [row = {}] = await connection.query(
+    `SELECT value, (SELECT max(seq) FROM ${TABLE}) AS last FROM ${TABLE} WHERE job = '' AND key = ''`,
+  );
+  return { store: parseFileHeader(textOf(row, 'value')).store, last: numberOf(row, 'last') };
+}
+
+/** How far the copy goes; `undefined`: there is none that can be read. */
+export async function extentOfCopy({ backup }: StoreNames): Promise<Extent | undefined> {
+  if ((await statIfPresent(backup)) === undefined) return undefined;
+  return await withAttached(backup, 'store', extentOf).catch(() => undefined);
 }
 
 /** How long ago a copy was finished, or one was last written to that may be on its way. What is of a time to come tells nothing: the clock was put back. */

@@ -112,14 +112,15 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
     await before?.release();
   }
   let checkpoints: Checkpoints | undefined;
+  let inode: OpenDatabase['inode'];
   try {
     if (connection === undefined) throw new TypeError('Whoever is present has the database open.');
-    const inode = (await statIfPresent(names.database))?.ino;
+    inode = (await statIfPresent(names.database))?.ino;
     await makeJob(connection, surroundings);
     const beside = await openSetUp(names, surroundings);
     checkpoints = new Checkpoints({ names, connection, beside, busyTimeoutMs, logBytesMax });
     if (findings.length > 0) await markTold(connection, surroundings);
-    const writer = { connection, checkpoints, presence, busyTimeoutMs, now };
+    const writer = { connection, inode, checkpoints, presence, busyTimeoutMs, now };
     return {
       connection,
       checkpoints,
@@ -132,7 +133,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       closeCompacted: () => closeWriter(names, { ...writer, isCompacted: true }),
     };
   } catch (error) {
-    await closeWriter(names, { connection, checkpoints, presence, busyTimeoutMs, now, isCompacted: false });
+    await closeWriter(names, { connection, inode, checkpoints, presence, busyTimeoutMs, now, isCompacted: false });
     throw error;
   }
 }
@@ -226,8 +227,7 @@ async function closeReader(
   { isLogLost, inode }: { isLogLost: boolean; inode: number | bigint | undefined },
 ): Promise<void> {
   try {
-    const isStanding = inode !== undefined && (await statIfPresent(names.database))?.ino === inode;
-    if (!isLogLost && isStanding && (await statIfPresent(names.log)) !== undefined) {
+    if (!isLogLost && (await isStanding(names, inode)) && (await statIfPresent(names.log)) !== undefined) {
       await Presence.ifAlone(names, async () => {
         const log = await inspectLog(names.log);
         await connection.query('PRAGMA query_only = 0');
@@ -240,6 +240,11 @@ async function closeReader(
   } finally {
     await connection.close();
   }
+}
+
+/** True if the file with that inode has its name still. */
+async function isStanding({ database }: StoreNames, inode: OpenDatabase['inode']): Promise<boolean> {
+  return inode !== undefined && (await statIfPresent(database))?.ino === inode;
 }
 
 async function openSetUp(names: StoreNames, surroundings: Surroundings): Promise<SqlConnection> {
@@ -327,6 +332,7 @@ async function makeJob(connection: SqlConnection, { job, busyTimeoutMs }: Surrou
 
 interface Writer {
   readonly connection: SqlConnection | undefined;
+  readonly inode: OpenDatabase['inode'];
   readonly checkpoints: Checkpoints | undefined;
   readonly presence: Presence;
   readonly isCompacted: boolean;
@@ -336,7 +342,7 @@ interface Writer {
 
 /** True if it was the last to close. */
 async function closeWriter(names: StoreNames, writer: Writer): Promise<boolean> {
-  const { connection, checkpoints, presence, isCompacted, busyTimeoutMs, now } = writer;
+  const { connection, inode, checkpoints, presence, isCompacted, busyTimeoutMs, now } = writer;
   let isClosed = false;
   let isLast = false;
   const close = async () => {
@@ -355,7 +361,8 @@ async function closeWriter(names: StoreNames, writer: Writer): Promise<boolean> 
         if (connection !== undefined) await whenFree(busyTimeoutMs, () => markOpen(connection, false));
         if (connection !== undefined && isCompacted) await compact(connection, busyTimeoutMs);
         await close();
-        if (isCompacted || (await isBackupBehind(names))) await writeBackup(names, now());
+        // What has taken the place of the database meanwhile is none of ours.
+        if ((await isStanding(names, inode)) && (isCompacted || (await isBackupBehind(names)))) await writeBackup(names, now());
         isLast = true;
       },
       whenOthers: close,

@@ -4,7 +4,7 @@
  */
 import { rm } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
-import { copyInto, finishBackup } from './backup.js';
+import { copyInto, extentOf, extentOfCopy, finishBackup, mayReplace } from './backup.js';
 import type { SqlConnection } from './connection.js';
 import { HOW_TO_RESET } from './findings.js';
 import type { StoreNames } from './names.js';
@@ -45,20 +45,22 @@ export class StandingFile {
     this.#lookedAt = performance.now();
     if (inode !== undefined && inode === this.#inode) return;
     const what = `${this.#names.database} was ${inode === undefined ? 'removed' : 'replaced'} while it was open.`;
-    const rescued = this.#isReadOnly ? '' : ` ${await this.#rescue({ isReplaced: inode !== undefined })}`;
+    const rescued = this.#isReadOnly ? '' : ` ${await this.#rescue()}`;
     this.#gone = new LoopStateError('LOOPSTATE_WENT_BACKWARDS', `${what}${rescued} Open it again. ${HOW_TO_RESET}`);
     throw this.#gone;
   }
 
-  /** Through this connection, the last to know the file. Resolves to where everything is. */
-  async #rescue({ isReplaced }: { isReplaced: boolean }): Promise<string> {
+  /** Through this connection, the last to know the file. Resolves to where everything is: in the copy, from which the next start goes on. */
+  async #rescue(): Promise<string> {
     const { database, backup } = this.#names;
     const temporary = this.#names.temporary();
     const now = Date.now();
-    const target = isReplaced ? this.#names.aside(database, await freeTime(this.#names, [database], now)) : backup;
     try {
-      await copyInto(this.#connection, isReplaced ? target : temporary);
-      if (!isReplaced) await finishBackup(this.#names, temporary, now);
+      // One that may not be replaced is of what has taken the place.
+      const isForCopy = mayReplace(await extentOfCopy(this.#names), await extentOf(this.#connection));
+      const target = isForCopy ? backup : this.#names.aside(database, await freeTime(this.#names, [database], now));
+      await copyInto(this.#connection, isForCopy ? temporary : target);
+      if (isForCopy) await finishBackup(this.#names, temporary, now);
       return `Everything that was committed is in ${target}.`;
     } catch {
       await rm(temporary, { force: true });

@@ -5,7 +5,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { BackupKeeper } from '../src/backup.js';
+import { BackupKeeper, isBackupBehind, writeBackup } from '../src/backup.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
 import { put, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
@@ -45,6 +45,29 @@ describe('sqlite: the copy', () => {
       expect(await copiesMade(path, { isOld: false })).to.equal(0);
       fs.rmSync(temporary);
       expect(await copiesMade(path, { isOld: false })).to.equal(1);
+    }));
+
+  it('acked-survives: is not replaced by one of an older database, or of another store', () =>
+    withDirectory(async (directory) => {
+      const [path, other] = [join(directory, 'state.db'), join(directory, 'other.db')];
+      for (const at of [path, other, path]) {
+        const store = await openSqliteBackend(at);
+        await put(store, { one: 1 });
+        await store.close();
+        if (!fs.existsSync(`${path}.older`)) fs.copyFileSync(path, `${path}.older`);
+      }
+      const names = new StoreNames(path);
+      const copy = fs.readFileSync(names.backup);
+      for (const replacement of [`${path}.older`, other]) {
+        fs.copyFileSync(replacement, path);
+        const failed = await writeBackup(names, Date.now()).then(
+          () => false,
+          () => true,
+        );
+        expect(failed).to.equal(true);
+        expect(await isBackupBehind(names)).to.equal(false);
+        expect(fs.readFileSync(names.backup).equals(copy)).to.equal(true);
+      }
     }));
 
   it('is written after the clock was put back', () =>

@@ -351,6 +351,25 @@ describe('sqlite: damage', () => {
       await expectGoesOn(again, path, before);
     }));
 
+  it('acked-survives: a database that is replaced by an older one while it is open refuses to go on, and nothing is lost', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      await makeStore(path);
+      fs.copyFileSync(path, `${path}.older`);
+      const store = await openSqliteBackend(path);
+      const last = await put(store, { since: 1 });
+      for (const suffix of ['-wal', '-shm']) fs.rmSync(`${path}${suffix}`);
+      fs.renameSync(`${path}.older`, path);
+      await new Promise((resolve) => setTimeout(resolve, 550));
+      expect(await codeOf(store.commit({ puts: [{ key: 'lost', value: 1 }] }))).to.equal('LOOPSTATE_WENT_BACKWARDS');
+      await store.close();
+      const again = await openSqliteBackend(path);
+      expect(findingsOf(again)).to.deep.equal(['database-older', 'started-from-backup']);
+      expect((await again.read(['since']))[0]?.value).to.equal(1);
+      expect((await put(again, { more: 1 })) > last).to.equal(true);
+      await again.close();
+    }));
+
   it('a database that is replaced before the first commit to it refuses that', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');

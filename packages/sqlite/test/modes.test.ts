@@ -48,7 +48,7 @@ const CASES: Record<string, { readonly copy: RegExp; run(path: string): Promise<
     },
   },
   'that is replaced while it is open': {
-    copy: /\.damaged-/,
+    copy: /\.tmp$/,
     async run(path) {
       const store = await openSqliteBackend(path);
       await put(store, { before: 1 });
