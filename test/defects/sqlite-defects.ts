@@ -168,8 +168,8 @@ export const sqliteDefects: readonly Defect[] = [
     name: 'goes on in a file that was removed',
     breaks: 'acked-survives',
     file: 'packages/sqlite/src/open-sqlite-backend.ts',
-    find: 'beforeWriting: () => standing.assert(),',
-    replace: 'beforeWriting: async () => void standing,',
+    find: 'beforeWriting: () => this.#standing.assert(),',
+    replace: 'beforeWriting: async () => undefined,',
     caughtBy: tests('removed while it is open'),
   },
   {

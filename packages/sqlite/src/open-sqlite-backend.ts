@@ -89,6 +89,7 @@ class SqliteBackend implements StateBackend {
   readonly #path: string;
   readonly #isReadOnly: boolean;
   readonly #open: OpenDatabase;
+  readonly #standing: StandingFile;
   readonly #database: Database;
   readonly #backups: BackupKeeper;
   readonly #onFinding: ((finding: RecoveryFinding) => void) | undefined;
@@ -106,7 +107,7 @@ class SqliteBackend implements StateBackend {
     this.#onFinding = options.onFinding;
     this.#onClosed = options.onClosed;
     this.#backups = new BackupKeeper(names, { now: options.now, onFailure: (error) => this.#reportFailedBackup(names, error) });
-    const standing = new StandingFile(names, open, { isReadOnly: this.#isReadOnly });
+    this.#standing = new StandingFile(names, open, { isReadOnly: this.#isReadOnly });
     this.#database = new Database({
       path: names.database,
       connection: open.connection,
@@ -115,8 +116,8 @@ class SqliteBackend implements StateBackend {
       deletionsKept: options.deletionsKept ?? DELETIONS_KEPT,
       random: Math.random,
       now: options.now,
-      beforeReading: async () => (this.#isReadOnly ? await standing.assert() : undefined),
-      beforeWriting: () => standing.assert(),
+      beforeReading: async () => (this.#isReadOnly ? await this.#standing.assert() : undefined),
+      beforeWriting: () => this.#standing.assert(),
       checkpoints: open.checkpoints,
       onCommitted: (commits) => this.#backups.note(commits),
     });
@@ -174,6 +175,7 @@ class SqliteBackend implements StateBackend {
     }
     await this.#database.settle();
     await this.#backups.settle();
+    await this.#standing.leave();
     try {
       await this.#open.close();
     } catch (error) {

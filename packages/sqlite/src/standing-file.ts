@@ -50,6 +50,13 @@ export class StandingFile {
     throw this.#gone;
   }
 
+  /** The last look, when all is committed. Never rejects: whoever opens the database next tells what became of it. */
+  async leave(): Promise<void> {
+    if (this.#isReadOnly) return;
+    this.#lookedAt = Number.NEGATIVE_INFINITY;
+    await this.assert().catch(() => undefined);
+  }
+
   /** Through this connection, the last to know the file. Resolves to where everything is: in the copy, from which the next start goes on. */
   async #rescue(): Promise<string> {
     const { database, backup } = this.#names;

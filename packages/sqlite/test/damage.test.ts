@@ -351,6 +351,20 @@ describe('sqlite: damage', () => {
       await expectGoesOn(again, path, before);
     }));
 
+  it('acked-survives: nothing is lost of a database that is removed just before it is closed', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      await makeStore(path);
+      const store = await openSqliteBackend(path);
+      await put(store, { since: 1 });
+      for (const suffix of ['', '-wal', '-shm']) fs.rmSync(`${path}${suffix}`);
+      await store.close();
+      const again = await openSqliteBackend(path);
+      expect(findingsOf(again)).to.deep.equal(['database-missing', 'started-from-backup']);
+      expect((await again.read(['since']))[0]?.value).to.equal(1);
+      await again.close();
+    }));
+
   it('acked-survives: a database that is replaced by an older one while it is open refuses to go on, and nothing is lost', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');
