@@ -99,7 +99,11 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   };
   // Before the others can leave: the last to close the file takes its log away, and who is killed then would have left a lost one.
   const whenOthers = async (): Promise<void> => {
+    // What stands there now, if anything, is not the file that they have open; they put what they know into the copy as they leave.
+    const gone = new UnavailableError(`${names.database} was removed or replaced while others had it open: end those first.`);
+    if ((await statIfPresent(names.database)) === undefined) throw gone;
     connection = await openSetUp(names, surroundings);
+    if (!(await isMarkedOpen(connection))) throw gone;
   };
   let presence: Presence;
   try {
@@ -305,6 +309,14 @@ async function markOpen(connection: SqlConnection, isOpen: boolean): Promise<voi
   const [row] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);
   if (row === undefined) return await writeFileHeader(connection, { format: FORMAT, store: randomUUID(), isOpen, untold: [] }, 0);
   await updateFileHeader(connection, { ...parseFileHeader(textOf(row, 'value')), isOpen });
+}
+
+/** False also where there is none of our tables. */
+async function isMarkedOpen(connection: SqlConnection): Promise<boolean> {
+  const tables = await connection.query("SELECT name FROM store.sqlite_schema WHERE name = 'loopstate_records'");
+  if (tables.length === 0) return false;
+  const [row] = await connection.query(`SELECT value FROM ${TABLE} WHERE job = '' AND key = ''`);
+  return row !== undefined && parseFileHeader(textOf(row, 'value')).isOpen;
 }
 
 /** Who opens it tells what a repair found; until then the next one would. */

@@ -365,6 +365,25 @@ describe('sqlite: damage', () => {
       await again.close();
     }));
 
+  for (const fate of ['removed', 'replaced by an older one']) {
+    it(`fenced: nobody joins those whose database was ${fate}, and what they committed is there when they have left`, () =>
+      withDirectory(async (directory) => {
+        const path = join(directory, 'state.db');
+        await makeStore(path);
+        fs.copyFileSync(path, `${path}.older`);
+        const store = await openSqliteBackend(path);
+        await put(store, { since: 1 });
+        for (const suffix of ['', '-wal', '-shm']) fs.rmSync(`${path}${suffix}`);
+        if (fate !== 'removed') fs.renameSync(`${path}.older`, path);
+        expect(await refusal(path)).to.equal('LOOPSTATE_UNAVAILABLE');
+        expect(fs.existsSync(path)).to.equal(fate !== 'removed');
+        await store.close();
+        const again = await openSqliteBackend(path);
+        expect((await again.read(['since']))[0]?.value).to.equal(1);
+        await again.close();
+      }));
+  }
+
   it('acked-survives: a database that is replaced by an older one while it is open refuses to go on, and nothing is lost', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');
