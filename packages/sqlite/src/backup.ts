@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { numberOf, type SqlConnection, textOf, withAttached } from './connection.js';
 import { verifyRecords } from './inspection.js';
 import type { StoreNames } from './names.js';
-import { publish, statIfPresent } from './place.js';
+import { publish, statIfPresent, takeRights } from './place.js';
 import { parseFileHeader, TABLE } from './records.js';
 
 const COMMITS_MIN = 256;
@@ -101,8 +101,8 @@ export async function finishBackup(names: StoreNames, temporary: string, begun: 
   await withAttached(temporary, 'store', verifyRecords);
   const extent = await withAttached(temporary, 'store', extentOf);
   if (!mayReplace(await extentOfCopy(names), extent)) throw new Error('it holds what the database does not');
-  const { mode } = await fs.stat((await statIfPresent(names.database)) === undefined ? temporary : names.database);
-  await fs.chmod(temporary, mode & 0o777);
+  const like = await statIfPresent(names.database);
+  if (like !== undefined) await takeRights(temporary, like);
   await fs.utimes(temporary, new Date(begun), new Date(begun));
   await publish(temporary, names.backup);
 }

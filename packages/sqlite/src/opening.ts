@@ -1,5 +1,6 @@
 /** Opens a job of a database file, for writing or only to look at it. */
 import { randomUUID } from 'node:crypto';
+import fs from 'node:fs/promises';
 import { AbsentError, type RecoveryFinding, UnavailableError } from '@loopstate/core';
 import { isBackupBehind, writeBackup } from './backup.js';
 import { Checkpoints } from './checkpoints.js';
@@ -17,7 +18,7 @@ import {
   stampsOf,
   statIfPresent,
   syncDirectory,
-  takeMode,
+  takeRights,
 } from './place.js';
 import { inspectCopy, passOverTornCommit, prepare, refuse, remedyFor, removeTemporaries } from './preparation.js';
 import { Presence } from './presence.js';
@@ -84,7 +85,8 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       await makeOpen(connection, surroundings);
       try {
         // Who may write the database may take its locks.
-        await takeMode(names.database, [names.door, names.presence]);
+        const like = await fs.stat(names.database);
+        for (const path of [names.door, names.presence]) await takeRights(path, like);
         // In the file itself, so that it is known even when the log is lost.
         await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
         await syncDirectory(names.directory);

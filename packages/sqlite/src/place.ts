@@ -1,4 +1,6 @@
 /** The file system around a database: where the file really is, whether it may be there, and durable changes of names. */
+
+import type { Stats } from 'node:fs';
 import fs from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileSystemOf, UnavailableError } from '@loopstate/core';
@@ -88,10 +90,11 @@ export async function makeFile(path: string): Promise<void> {
   }
 }
 
-/** Gives files the mode of another, as far as this user may. */
-export async function takeMode(like: string, paths: readonly string[]): Promise<void> {
-  const { mode } = await fs.stat(like);
-  for (const path of paths) await fs.chmod(path, mode & 0o777).catch(() => undefined); // Another user's stay as they are.
+/** Gives a file the owner and the mode of another, as far as this user may: who may use that one may use both. */
+export async function takeRights(path: string, { uid, gid, mode }: Pick<Stats, 'uid' | 'gid' | 'mode'>): Promise<void> {
+  // Only root may give a file away; its owner may give it to a group of his.
+  await fs.chown(path, uid, gid).catch(() => fs.chown(path, -1, gid).catch(() => undefined));
+  await fs.chmod(path, mode & 0o777).catch(() => undefined); // Another user's stays as it is.
 }
 
 /** Gives a finished temporary its name, durably, whatever happens in between. */
@@ -137,7 +140,7 @@ export async function freeTime(names: StoreNames, paths: readonly string[], now:
 }
 
 /** What `path` names, symlinks followed; `undefined` when there is nothing. */
-export async function statIfPresent(path: string): Promise<Awaited<ReturnType<typeof fs.stat>> | undefined> {
+export async function statIfPresent(path: string): Promise<Stats | undefined> {
   try {
     return await fs.stat(path);
   } catch (error) {

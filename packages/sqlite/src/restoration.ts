@@ -17,7 +17,7 @@ import { copyInto } from './backup.js';
 import { inTransaction, numberOf, type SqlConnection, textOf, withAttached } from './connection.js';
 import { writeFileHeader, writeJobHeader } from './headers.js';
 import type { StoreNames } from './names.js';
-import { asideOf, freeTime, makeFile, publish, putAside, statIfPresent, syncDirectory } from './place.js';
+import { asideOf, freeTime, makeFile, publish, putAside, statIfPresent, syncDirectory, takeRights } from './place.js';
 import { COLUMNS, CREATION, FORMAT, parseFileHeader, revisionOf, TABLE } from './records.js';
 import { addRows, NOTHING, type Salvaged, salvage } from './salvage.js';
 
@@ -71,13 +71,13 @@ export async function restoreFile(
     if (!mayBeEmpty && copy !== 'whole' && salvaged.rows + rowsOfCopy === 0) return undefined;
     if (copy === 'whole') await fs.copyFile(names.backup, temporary, fs.constants.COPYFILE_EXCL);
     else await makeFile(temporary);
-    const like = (await statIfPresent(names.database)) ?? (await fs.stat(temporary));
+    const like = (await statIfPresent(names.database)) ?? (await statIfPresent(names.backup)) ?? (await fs.stat(temporary));
     // Until it is finished it is nobody else's; the copy may be older than a change of modes.
     await fs.chmod(temporary, 0o600);
     const sources = [...(salvaged.rows > 0 ? [names.database] : []), ...(rowsOfCopy > 0 ? [names.backup] : [])];
     const found = tell({ keptAs: await asideOf(names, names.files, now), salvaged, rowsOfCopy });
     const untold = await withAttached(temporary, 'store', (connection) => fill(connection, sources, found));
-    await fs.chmod(temporary, Number(like.mode) & 0o777);
+    await takeRights(temporary, like);
     await putAside(names, [names.restored], now);
     await publish(temporary, names.restored);
     await release();

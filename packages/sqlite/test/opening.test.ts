@@ -28,6 +28,14 @@ import {
 const HELD_UP_MS = 60;
 const NFS = 0x6969;
 const TMPFS = 0x01021994;
+const NOBODY = 65_534;
+
+/** Which files root finds. */
+const LEFT_TO_ROOT: Record<string, (name: string) => boolean> = {
+  'nothing is missing': () => true,
+  'all but the copy is gone': (name) => name.endsWith('.backup'),
+  'all but the database is gone': (name) => name === 'state.db',
+};
 
 async function made(path: string): Promise<void> {
   const store = await openSqliteBackend(path);
@@ -285,6 +293,27 @@ describe('sqlite: opening', () => {
       });
     }
   });
+
+  // As another user than root it proves less: there is nobody then to whom the files could be lost.
+  for (const [left, isLeft] of Object.entries(LEFT_TO_ROOT)) {
+    it(`always-starts: a state that root has used belongs to its owner still, where ${left}`, () =>
+      withDirectory(async (directory) => {
+        const path = join(directory, 'state.db');
+        await made(path);
+        for (const name of fs.readdirSync(directory)) {
+          if (!isLeft(name)) fs.rmSync(join(directory, name));
+          else if (process.geteuid?.() === 0) fs.chownSync(join(directory, name), NOBODY, NOBODY);
+        }
+        const { uid, gid } = fs.statSync(join(directory, fs.readdirSync(directory)[0] ?? ''));
+        const store = await openSqliteBackend(path);
+        await put(store, { more: 1 });
+        await store.close();
+        for (const name of fs.readdirSync(directory)) {
+          const stats = fs.statSync(join(directory, name));
+          expect([name, stats.uid, stats.gid]).to.deep.equal([name, uid, gid]);
+        }
+      }));
+  }
 
   it('claims no more than the file system keeps', () =>
     withDirectory(async (directory) => {
