@@ -70,10 +70,10 @@ export const fileDefects: readonly Defect[] = [
     name: 'removes the journals before the snapshot that covers them is written',
     breaks: 'commit/acked-survives',
     file: 'packages/file/src/snapshot-file.ts',
-    find: '      const like = await disk.stamp(names.state);\n      const written',
+    find: '      const like = (await disk.stamp(names.state)) ?? (await disk.stamp(names.previous));\n      const written',
     replace: `      this.#previousGeneration = about.generation;
       await this.removeOldJournals();
-      const like = await disk.stamp(names.state);\n      const written`,
+      const like = (await disk.stamp(names.state)) ?? (await disk.stamp(names.previous));\n      const written`,
     caughtBy: tests('commit/acked-survives.*every crash state'),
   },
   {

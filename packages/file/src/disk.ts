@@ -193,7 +193,9 @@ class NodeFile implements DiskFile {
   async adopt(stamp: FileStamp): Promise<void> {
     if (process.platform === 'win32') return;
     const own = await this.stamp();
-    if (own.uid !== stamp.uid || own.gid !== stamp.gid) await this.#adoptOwner(stamp);
+    // Only root may give a file away; its owner may give it to a group of his.
+    if (own.uid !== stamp.uid) await this.#adoptOwner(stamp.uid, stamp.gid);
+    if (own.gid !== stamp.gid) await this.#adoptOwner(-1, stamp.gid);
     // After the owner: changing it clears the set-id bits.
     await call((done) => fs.fchmod(this.#descriptor, stamp.mode, done));
   }
@@ -203,11 +205,12 @@ class NodeFile implements DiskFile {
     fs.closeSync(this.#descriptor);
   }
 
-  async #adoptOwner(stamp: FileStamp): Promise<void> {
+  /** As far as this process may; -1: the one that it has. */
+  async #adoptOwner(uid: number, gid: number): Promise<void> {
     try {
-      await call((done) => fs.fchown(this.#descriptor, stamp.uid, stamp.gid, done));
+      await call((done) => fs.fchown(this.#descriptor, uid, gid, done));
     } catch (error) {
-      if (!hasCode(error, 'EPERM', 'ENOSYS', 'EINVAL')) throw error; // Only root may give files away.
+      if (!hasCode(error, 'EPERM', 'ENOSYS', 'EINVAL')) throw error;
     }
   }
 }

@@ -31,6 +31,7 @@ export const kernelLock: Lock = {
         if (tries === TRIES.count) throw lockedError(names, readHolder(names.holder));
         await sleep(TRIES.pauseMs);
       }
+      shareLock(descriptor, names);
       writeHolder(names.holder);
     } catch (error) {
       fs.closeSync(descriptor);
@@ -99,6 +100,20 @@ function lockedError(names: StoreNames, holder: LockHolder): LockedError {
     holder.pid === undefined ? 'another process' : `process ${holder.pid}${holder.host === undefined ? '' : ` on ${holder.host}`}`;
   const message = `${names.state} is in use by ${who}: wait until it ends, or share the work through a sqlite: or redis: store.`;
   return new LockedError(message, holder);
+}
+
+/** Who may write the state may take its lock; who may not could keep all others out by it. Another user's lock stays as it is. */
+function shareLock(descriptor: number, { state, previous }: StoreNames): void {
+  try {
+    const like = fs.statSync(state, { throwIfNoEntry: false }) ?? fs.statSync(previous, { throwIfNoEntry: false });
+    if (like === undefined) return;
+    const own = fs.fstatSync(descriptor);
+    // Only root may give it away; its owner may give it to a group of his.
+    fs.fchownSync(descriptor, own.uid === 0 ? like.uid : own.uid, like.gid);
+    fs.fchmodSync(descriptor, 0o600 | ((like.mode & 0o022) * 3));
+  } catch {
+    // It is taken, and that is what counts.
+  }
 }
 
 /** Only for the message to whoever is kept out; the lock is what holds. What another user left is removed, not written to. */

@@ -80,7 +80,7 @@ export class SnapshotFile {
     const { disk, names, temporary } = this.#options;
     const temporaryPath = temporary();
     try {
-      const like = await disk.stamp(names.state);
+      const like = (await disk.stamp(names.state)) ?? (await disk.stamp(names.previous));
       const written = await this.#write(temporaryPath, cut, { ...about, like });
       let outgoing = 0;
       const fate = await this.#putBy(temporaryPath, () => {

@@ -340,7 +340,7 @@ export class FileStore {
     const { disk, names, store, temporary, journalSpaceBytes: spaceBytes } = this.#parts;
     const generation = this.#generation + 1;
     const header = { store, generation, since: this.#applied, after };
-    const stamp = await disk.stamp(names.state);
+    const stamp = (await disk.stamp(names.state)) ?? (await disk.stamp(names.previous));
     // Who may read the state may read its journal; the owner must be able to write it.
     const like = stamp === undefined ? undefined : { ...stamp, mode: stamp.mode | 0o600 };
     const old = this.#journal;

@@ -13,12 +13,34 @@ import { type FileBackendOptions, openFileBackend } from '../src/open-file-backe
 import { withDirectory } from './directory.js';
 import { systemError } from './modelled-disk.js';
 
+const IS_ROOT = process.geteuid?.() === 0;
+const [OWNER, MEMBER, GROUP] = [12_345, 12_346, 23_456];
+
 const mode = (path: string) => (fs.statSync(path).mode & 0o777).toString(8);
 
 async function put(path: string, key: string, options: FileBackendOptions = {}): Promise<void> {
   const backend = await openFileBackend(path, options);
   await backend.commit({ puts: [{ key, value: 1 }] });
   await backend.close();
+}
+
+/** Runs `run` as a user whose only other group is that of the state. */
+async function asMember(run: () => Promise<void>): Promise<void> {
+  const groups = process.getgroups?.() ?? [];
+  if (IS_ROOT) {
+    process.setgroups?.([GROUP]);
+    process.setegid?.(MEMBER);
+    process.seteuid?.(MEMBER);
+  }
+  try {
+    await run();
+  } finally {
+    if (IS_ROOT) {
+      process.seteuid?.(0);
+      process.setegid?.(0);
+      process.setgroups?.(groups);
+    }
+  }
 }
 
 async function refusal(path: string, options: FileBackendOptions = {}): Promise<string> {
@@ -56,6 +78,40 @@ describe('file: opening', () => {
         .filter((name) => name.endsWith('.journal'))
         .at(-1)!;
       expect(mode(join(directory, newest))).to.equal('640');
+    });
+  });
+
+  // As another user than root it proves less: there is nobody then to whom the files could be lost.
+  it('always-starts: a state that root has used, or made anew, belongs to its owner still, and so does its lock', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      for (const gone of ['', `${path}.lock`, path]) {
+        await put(path, 'x');
+        fs.chmodSync(path, 0o660);
+        if (IS_ROOT) fs.chownSync(path, OWNER, GROUP);
+        await put(path, 'y');
+        fs.rmSync(gone, { force: true });
+        await put(path, 'z');
+        for (const name of [path, `${path}.lock`]) {
+          const stats = fs.statSync(name);
+          expect([mode(name), stats.uid, stats.gid]).to.deep.equal(['660', ...(IS_ROOT ? [OWNER, GROUP] : [stats.uid, stats.gid])]);
+        }
+        for (const name of fs.readdirSync(directory)) fs.rmSync(join(directory, name));
+      }
+    });
+  });
+
+  it('always-starts: what one of a group replaces belongs to the group still', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      await put(path, 'x');
+      fs.chmodSync(path, 0o660);
+      if (IS_ROOT) fs.chownSync(path, OWNER, GROUP);
+      for (const value of ['y', 'z']) await put(path, value);
+      fs.chmodSync(directory, 0o777);
+      await asMember(() => put(path, 'w'));
+      const after = fs.statSync(path);
+      expect([mode(path), after.gid]).to.deep.equal(['660', IS_ROOT ? GROUP : after.gid]);
     });
   });
 
