@@ -24,7 +24,7 @@ import type { ImportOldFormat } from './recovery.js';
 import { shareStore } from './registry.js';
 import { resolveStatePath } from './store-files.js';
 import { READABLE_BYTES_MAX } from './store-size.js';
-import { closed, unavailable } from './trouble.js';
+import { changedTooMuch, closed, unavailable } from './trouble.js';
 
 const CHANGES_AT_ONCE = 500;
 const COMPACT_AT_BYTES = 256 * 1_024;
@@ -191,9 +191,11 @@ class FileHandle implements StateBackend {
     this.#assertOpen();
     const log = await this.#counted(async () => this.#source.refresh());
     const until = log.newest;
+    const forgotten = Math.max(until, log.forgotten);
     let after = since;
     do {
       if (since > 0 && after < log.forgotten) throw new HistoryGoneError(since);
+      if (since === 0 && log.forgotten > forgotten) throw changedTooMuch(this.#path);
       const slice = log.changes(after, CHANGES_AT_ONCE);
       after = slice.at(-1)?.revision ?? until;
       // What was put again meanwhile stands behind the end: it is taken along in one piece, so that no key is missed.

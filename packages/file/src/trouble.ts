@@ -35,6 +35,11 @@ export function closed(path: string): LoopStateError {
   return new LoopStateError('LOOPSTATE_CLOSED', `This handle on ${path} was closed: open another.`);
 }
 
+/** More deletions than are kept came while all was read; a law wants no other answer than to read again. */
+export function changedTooMuch(path: string): LoopStateError {
+  return new UnavailableError(`${path} changed too much while it was read: read the changes again.`);
+}
+
 function explain(error: unknown, what: string): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
   const remedy = code === undefined ? undefined : REMEDIES[code];

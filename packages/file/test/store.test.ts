@@ -4,7 +4,7 @@
  */
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { isLoopStateError, type Json } from '@loopstate/core';
+import { type Commit, isLoopStateError, type Json } from '@loopstate/core';
 import { expect } from 'chai';
 import { type Disk, nodeDisk } from '../src/disk.js';
 import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
@@ -333,6 +333,37 @@ describe('file: an open store', () => {
       await backend.close();
     });
   }).timeout(60_000);
+
+  for (const [deleted, code] of [
+    [1_000, 'ended'],
+    [13_000, 'LOOPSTATE_UNAVAILABLE'],
+  ] as const) {
+    it(`changes/no-gap: of ${deleted} keys that are deleted while all changes are read, none is taken for present`, async () => {
+      await withDirectory(async (directory) => {
+        const backend = await openFileBackend(join(directory, 'state.json'));
+        const keys = Array.from({ length: 16_000 }, (_, at) => `item/${at}`);
+        const inThousands = async (count: number, commit: (some: string[]) => Commit): Promise<void> => {
+          for (let at = 0; at < count; at += 1_000) await backend.commit(commit(keys.slice(at, at + 1_000)));
+        };
+        await inThousands(keys.length, (some) => ({ puts: some.map((key) => ({ key, value: 0 })) }));
+        const found = new Set<string>();
+        const reading = async (): Promise<void> => {
+          for await (const { key, record } of backend.changes(0)) {
+            if (found.size === 0) await inThousands(deleted, (deletes) => ({ deletes }));
+            if (record === undefined) found.delete(key);
+            else found.add(key);
+          }
+        };
+        const outcome = await reading().then(
+          () => 'ended',
+          (error) => error.code,
+        );
+        expect(outcome).to.equal(code);
+        if (outcome === 'ended') expect(found.size).to.equal(keys.length - deleted);
+        await backend.close();
+      });
+    });
+  }
 
   it('changes/no-gap: deletions are known across a kill, and after a clean close their loss is said', async () => {
     const disk = new ModelledDisk();
