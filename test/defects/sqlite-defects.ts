@@ -176,8 +176,8 @@ export const sqliteDefects: readonly Defect[] = [
     name: 'lets those in together who open the database',
     breaks: 'always-starts',
     file: 'packages/sqlite/src/presence.ts',
-    find: "await connection.query('BEGIN EXCLUSIVE');\n    });",
-    replace: "await connection.query('BEGIN');\n    });",
+    find: "await whenFree(WITHIN_MS, () => connection.query('BEGIN EXCLUSIVE'));",
+    replace: "await whenFree(WITHIN_MS, () => connection.query('BEGIN'));",
     caughtBy: tests('none is present with nothing prepared'),
   },
   {

@@ -11,11 +11,12 @@
  * **Invariant:** the presence is touched by nobody who does not hold the door. So whoever holds the door and finds the presence locked
  * has learned at once, and for good, that another is present who has entered: none is about to enter, to leave, or only looking.
  */
+import { truncate } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
-import { openAttached, type SqlConnection, whenFree, withAttached } from './connection.js';
+import { openAttached, type SqlConnection, whenFree } from './connection.js';
 import type { StoreNames } from './names.js';
 import { statIfPresent } from './place.js';
-import { hasCode, isBusy } from './trouble.js';
+import { hasCode, isBusy, isDamage } from './trouble.js';
 
 /** So long whoever is alone may check and repair a large database, or copy it, while others wait at the door. */
 const WITHIN_MS = 120_000;
@@ -92,24 +93,45 @@ export class Presence {
 }
 
 async function throughDoor<T>({ door }: LockNames, run: () => Promise<T>): Promise<T> {
-  return await withAttached(door, 'door', async (connection) => {
-    await whenFree(WITHIN_MS, async () => {
-      await connection.query(`PRAGMA door.${WORTHLESS}`);
-      await connection.query('BEGIN EXCLUSIVE');
-    });
+  const connection = await openLock(door, 'door');
+  try {
+    await whenFree(WITHIN_MS, () => connection.query('BEGIN EXCLUSIVE'));
     return await thenCommit(connection, async () => {
       await assertExclusive(connection, 'door', door);
       return await run();
     });
-  });
+  } finally {
+    await connection.close();
+  }
 }
 
 async function openPresence({ presence }: LockNames): Promise<SqlConnection> {
-  const connection = await openAttached(presence, 'presence');
-  await connection.query(`PRAGMA presence.${WORTHLESS}`);
+  const connection = await openLock(presence, 'presence');
   // Whoever is present stays so: see the invariant.
   await connection.query('PRAGMA busy_timeout = 0');
   return connection;
+}
+
+/** Opens the file of a lock. One that is damaged is emptied: nothing is kept there, and the locks on it stay as they are. */
+async function openLock(path: string, schema: string): Promise<SqlConnection> {
+  try {
+    return await openWorthless(path, schema);
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    await truncate(path);
+    return await openWorthless(path, schema);
+  }
+}
+
+async function openWorthless(path: string, schema: string): Promise<SqlConnection> {
+  const connection = await openAttached(path, schema);
+  try {
+    await whenFree(WITHIN_MS, () => connection.query(`PRAGMA ${schema}.${WORTHLESS}`));
+    return connection;
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
 }
 
 /** Runs `run` while nobody else is present; resolves to false if someone is. */

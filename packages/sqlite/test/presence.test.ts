@@ -42,6 +42,26 @@ describe('sqlite: presence', () => {
     });
   });
 
+  for (const [damage, bytes] of Object.entries({
+    'zeros, as a power cut leaves it': Buffer.alloc(4_096),
+    garbage: Buffer.alloc(9_000, 'x'),
+  })) {
+    it(`always-starts: the file of a lock may hold ${damage}`, () =>
+      withDirectory(async (directory) => {
+        const { database, door, presence } = new StoreNames(join(directory, 'state.db'));
+        const store = await openSqliteBackend(database);
+        await put(store, { one: 1 });
+        await store.close();
+        for (const path of [door, presence]) {
+          fs.writeFileSync(path, bytes);
+          const again = await openSqliteBackend(database);
+          expect(findingsOf(again)).to.deep.equal([]);
+          expect((await again.read(['one']))[0]?.value).to.equal(1);
+          await again.close();
+        }
+      }));
+  }
+
   it('always-starts: of two that leave, held up anywhere, one is the last', async () => {
     await withEachHeldUp(async (names) => {
       const left: string[] = [];
