@@ -71,7 +71,8 @@ export class StandingFile {
       return `Everything that was committed is in ${target}.`;
     } catch {
       await rm(temporary, { force: true });
-      return 'What was committed since the last copy is lost.';
+      // Where the whole directory was moved, it is all there.
+      return 'What was committed since the last copy is in no other file than that one.';
     }
   }
 }
