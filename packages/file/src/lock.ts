@@ -8,6 +8,12 @@ import type { StoreNames } from './names.js';
 
 /** A lock that is held. */
 export interface HeldLock {
+  /**
+   * Takes the lock again if its file was removed, by a sweeper of old files or by somebody who thought it stale.
+   *
+   * Errors: `LOOPSTATE_LOCKED` where another was faster, and may have written since.
+   */
+  assertHeld(): Promise<void>;
   release(): Promise<void>;
 }
 
@@ -25,7 +31,7 @@ export const kernelLock: Lock = {
   async acquire(names) {
     const tryLock = await loadTryLock();
     // The descriptor is raw, and is not inherited by child processes: nothing but this process holds the lock.
-    const descriptor = fs.openSync(names.lock, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+    let descriptor = fs.openSync(names.lock, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
     try {
       for (let tries = 1; !tryLock(descriptor); tries++) {
         if (tries === TRIES.count) throw lockedError(names, readHolder(names.holder));
@@ -38,6 +44,19 @@ export const kernelLock: Lock = {
       throw error;
     }
     return {
+      async assertHeld() {
+        const standing = fs.statSync(names.lock, { bigint: true, throwIfNoEntry: false });
+        if (standing?.ino === fs.fstatSync(descriptor, { bigint: true }).ino) return;
+        const another = standing === undefined ? makeAnew(names.lock) : undefined;
+        if (another === 'impossible') return;
+        if (another === undefined || !tryLock(another)) {
+          if (another !== undefined) fs.closeSync(another);
+          throw lockedError(names, readHolder(names.holder));
+        }
+        fs.closeSync(descriptor);
+        descriptor = another;
+        shareLock(descriptor, names);
+      },
       async release() {
         // In this order: afterwards the holder may be another's.
         removeHolder(names.holder);
@@ -46,6 +65,15 @@ export const kernelLock: Lock = {
     };
   },
 };
+
+/** `undefined`: there is one now. `impossible`: nobody can make one there, where the directory was moved or the disk is full. */
+function makeAnew(path: string): number | 'impossible' | undefined {
+  try {
+    return fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL, 0o600);
+  } catch (error) {
+    return hasCode(error, 'EEXIST') ? undefined : 'impossible';
+  }
+}
 
 /** What a lock and the file that names its holder say. */
 export interface LockFacts {

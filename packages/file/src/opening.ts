@@ -90,6 +90,7 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     names,
     log,
     snapshots,
+    assertHeld: () => held.assertHeld(),
     temporary,
     now,
     compactAtBytes,

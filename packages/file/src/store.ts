@@ -9,6 +9,7 @@
  *   carried lies between the two for ever.
  * - After a failed write nothing is acknowledged until a new journal and a new snapshot, of what is in memory, stand on new inodes.
  * - Once a commit that was written could not be taken into memory, nothing more is answered or written: the files hold it all.
+ * - Once another process has taken the store, whose lock was removed, nothing more is written either.
  * - At most one snapshot is being written; commits go on beside it in the journal that was begun before it.
  *
  * **States of the journal:** *good* (commits append); *failed* (none can: the next flush, or `close`, starts anew); *doubtful*
@@ -18,6 +19,7 @@ import {
   type CheckedCommit,
   type CommitResult,
   type Conflict,
+  isLoopStateError,
   LoopStateError,
   type RecoveryFinding,
   UnavailableError,
@@ -40,6 +42,8 @@ export interface StoreParts {
   readonly store: string;
   readonly log: RecordLog;
   readonly snapshots: SnapshotFile;
+  /** Errors: `LOOPSTATE_LOCKED` when another process has the store now. */
+  readonly assertHeld: () => Promise<void>;
   readonly temporary: () => string;
   readonly now: () => number;
   /** Compaction starts when the journal has outgrown the snapshot, and this. */
@@ -60,6 +64,9 @@ export interface StoreParts {
   /** The journal of a store that was closed, to go on in. */
   readonly journal?: JournalFile;
 }
+
+/** So often it is seen to that the store is still nobody else's. */
+const LOOK_EVERY_MS = 500;
 
 /** A commit of a group, judged. */
 interface Judged {
@@ -91,6 +98,7 @@ export class FileStore {
   #needsSnapshot = false;
   /** This store has written, or verified, the state file: what stood there before is in the report of opening. */
   #isStanding: boolean;
+  #lookedAt = Number.NEGATIVE_INFINITY;
   /** What stopped the store; see the invariants. */
   #stoppedBy: unknown;
 
@@ -161,7 +169,12 @@ export class FileStore {
     await this.#flushing;
     await this.#compacting;
     try {
-      if (this.#isChanged && this.#stoppedBy === undefined) await this.startAnew({ closed: true });
+      if (this.#isChanged && this.#stoppedBy === undefined) {
+        this.#lookedAt = Number.NEGATIVE_INFINITY;
+        await this.#lookAtLock();
+        this.#assertRunning();
+        await this.startAnew({ closed: true });
+      }
     } catch (error) {
       this.#reportFailedCompaction(error);
     }
@@ -191,6 +204,7 @@ export class FileStore {
       await new Promise<void>((resolve) => process.nextTick(resolve));
       const group = takeGroup(this.#queue);
       try {
+        await this.#lookAtLock();
         this.#assertRunning();
         if (await this.#makeReady(group)) await this.#flush(group);
       } catch (error) {
@@ -200,10 +214,22 @@ export class FileStore {
     this.#flushing = undefined;
   }
 
+  async #lookAtLock(): Promise<void> {
+    if (performance.now() - this.#lookedAt < LOOK_EVERY_MS) return;
+    this.#lookedAt = performance.now();
+    try {
+      await this.#parts.assertHeld();
+    } catch (error) {
+      this.#stoppedBy ??= error;
+    }
+  }
+
   #assertRunning(): void {
     const cause = this.#stoppedBy;
     if (cause === undefined) return;
-    const message = `${this.names.state} was given up after an error in this process: open it anew; nothing acknowledged is lost.`;
+    const message = isLoopStateError(cause, 'LOOPSTATE_LOCKED')
+      ? `The lock of ${this.names.state} was removed, and another process took the state: what was committed here since may be lost.`
+      : `${this.names.state} was given up after an error in this process: open it anew; nothing acknowledged is lost.`;
     // Not retryable: a loop would try for ever.
     throw new LoopStateError('LOOPSTATE_UNAVAILABLE', message, { cause });
   }

@@ -8,9 +8,11 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { prove } from '@loopstate/conformance';
-import { LockedError } from '@loopstate/core';
+import { isLoopStateError, LockedError } from '@loopstate/core';
 import { expect } from 'chai';
 import { compiledPackages, spawnCompiled } from '../../../test/support/compiled.js';
+import { kernelLock } from '../src/lock.js';
+import { StoreNames } from '../src/names.js';
 import { openFileBackend } from '../src/open-file-backend.js';
 import { withDirectory } from './directory.js';
 
@@ -85,6 +87,52 @@ describe('file: lock', () => {
       await backend.close();
       fs.rmdirSync(`${path}.holder`);
       await (await openFileBackend(path)).close();
+    });
+  });
+
+  it('fenced: a lock whose file is removed is taken again, and nobody else gets in', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const backend = await openFileBackend(path);
+      fs.rmSync(`${path}.lock`);
+      expect((await backend.commit({ puts: [{ key: 'a', value: 1 }] })).ok).to.equal(true);
+      const refusal = await kernelLock.acquire(new StoreNames(path)).catch((error: unknown) => error);
+      expect(refusal).to.be.instanceOf(LockedError);
+      await backend.close();
+      await (await openFileBackend(path)).close();
+    });
+  });
+
+  it('fenced: who lost the file of its lock to another writes nothing more', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const backend = await openFileBackend(path);
+      fs.rmSync(`${path}.lock`);
+      const other = await kernelLock.acquire(new StoreNames(path));
+      const before = fs.readdirSync(directory).map((name) => fs.readFileSync(join(directory, name), 'utf8'));
+      const refusal = await backend.commit({ puts: [{ key: 'a', value: 1 }] }).catch((error: unknown) => error);
+      expect(isLoopStateError(refusal, 'LOOPSTATE_UNAVAILABLE')).to.equal(true);
+      expect(fs.readdirSync(directory).map((name) => fs.readFileSync(join(directory, name), 'utf8'))).to.deep.equal(before);
+      await other.release();
+      await backend.close();
+      const again = await openFileBackend(path);
+      expect(again.recovery).to.deep.equal([]);
+      await again.close();
+    });
+  });
+
+  it('fenced: who lost the file of its lock to another writes nothing as it closes, and says so', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const backend = await openFileBackend(path);
+      await backend.commit({ puts: [{ key: 'a', value: 1 }] });
+      fs.rmSync(`${path}.lock`);
+      const other = await kernelLock.acquire(new StoreNames(path));
+      const before = fs.readFileSync(path, 'utf8');
+      await backend.close();
+      expect(fs.readFileSync(path, 'utf8')).to.equal(before);
+      expect(backend.recovery.map(({ code }) => code)).to.deep.equal(['compaction-failed']);
+      await other.release();
     });
   });
 

@@ -300,7 +300,7 @@ export class ModelledDisk implements Disk {
 }
 
 /** A lock that is always free: each modelled disk belongs to one test. */
-export const noLock: Lock = { acquire: async () => ({ release: async () => {} }) };
+export const noLock: Lock = { acquire: async () => ({ assertHeld: async () => {}, release: async () => {} }) };
 
 /** Leaves all open stores as a process leaves them that is killed: nothing of them is closed, and they may be opened again. */
 export function forgetOpenStores(): void {
