@@ -295,26 +295,6 @@ describe('file: an open store', () => {
     });
   });
 
-  it('changes/no-gap: one who reads from the start learns of deletions that are made meanwhile', async () => {
-    await withDirectory(async (directory) => {
-      const backend = await openFileBackend(join(directory, 'state.json'));
-      for (let n = 0; n < 10_000; n += 1_000) {
-        await backend.commit({ puts: Array.from({ length: 1_000 }, (_, index) => ({ key: `key-${n + index}`, value: n })) });
-      }
-      const held = new Set<string>();
-      for await (const { key, record } of backend.changes(0)) {
-        if (held.size === 0) {
-          await backend.commit({ deletes: ['key-0', 'key-9900'] });
-          await backend.commit({ puts: [{ key: 'later', value: 0 }] });
-        }
-        if (record === undefined) held.delete(key);
-        else held.add(key);
-      }
-      expect(held.size).to.equal(9_999);
-      await backend.close();
-    });
-  });
-
   it('changes/no-gap: 200,000 keys that are put again while changes are read all come', async () => {
     await withDirectory(async (directory) => {
       const backend = await openFileBackend(join(directory, 'state.json'));
