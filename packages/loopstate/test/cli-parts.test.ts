@@ -402,6 +402,17 @@ describe('Tally', () => {
     expect(tally.restMs).to.be.closeTo(20_000, 1_000);
   });
 
+  it('counts as running what was begun, and not what was given back before that', () => {
+    const tally = new Tally(undefined, () => 1_000);
+    for (const id of ['a', 'b']) tally.take({ type: 'started', id, attempt: 1 });
+    tally.take({ type: 'failed', id: 'a', reason: 'r' });
+    tally.take({ type: 'stopping', reason: 'halted' });
+    tally.take({ type: 'given-back', id: 'c' });
+    expect(tally.running).to.equal(1);
+    tally.take({ type: 'given-back', id: 'b' });
+    expect(tally.running).to.equal(0);
+  });
+
   it('knows no rest without a total', () => {
     const tally = new Tally(undefined, () => 1_000);
     tally.take({ type: 'completed', id: 'a' });

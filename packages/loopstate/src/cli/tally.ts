@@ -24,9 +24,9 @@ export class Tally {
   completed = 0;
   failed = 0;
   glitches = 0;
-  running = 0;
   /** The first few failures. */
   readonly failures: Failure[] = [];
+  readonly #running = new Set<string>();
   readonly #total: number | undefined;
   readonly #now: () => number;
   /** When how many items had been worked off, at most one entry a second. */
@@ -42,9 +42,15 @@ export class Tally {
     return this.#total;
   }
 
+  /** How many items are being worked on. */
+  get running(): number {
+    return this.#running.size;
+  }
+
   take(event: LoopEvent): void {
-    if (event.type === 'started') this.running += 1;
-    if (['completed', 'failed', 'glitch', 'retry', 'given-back', 'lost'].includes(event.type)) this.running -= 1;
+    if (event.type === 'started') this.#running.add(event.id);
+    // By its id: what is given back may never have been begun.
+    else if ('id' in event) this.#running.delete(event.id);
     if (event.type === 'completed') this.completed += 1;
     if (event.type === 'glitch') this.glitches += 1;
     if (event.type === 'failed') {
