@@ -133,6 +133,7 @@ describe('exit codes of loopstate', () => {
       ['doctor', ...STATE],
       ['list', ...STATE],
       ['run', ...STATE, '--dry-run', '--', 'echo'],
+      ['run', ...STATE, '--quiet', '--results', 'kept', '--', 'echo'],
     ]) {
       const end = await runCli(args, { cwd: directory(), input: 'b\n', under: ['sh', '-c', '"$@" > /dev/full', 'sh'] });
       expect(end.code, args.join(' ')).to.equal(130);

@@ -150,7 +150,7 @@ export class Children {
         const fault = this.#faultOf(words, file, error);
         if (fault !== undefined) return { status: 'error', reason: fault };
         this.failure ??= unusableCommand(file, error);
-      } else if (files !== undefined && error.code !== 'EPIPE') this.failure ??= resultsFailed(error);
+      } else if (files !== undefined && error !== this.#stdout.failure) this.failure ??= resultsFailed(error);
     }
     if (this.failure === undefined) throw error;
     this.#stop.abort();

@@ -19,6 +19,11 @@ export class SharedOutput {
   readonly #options: SharedOutputOptions;
   #failure: Error | undefined;
 
+  /** Why nothing is written any more. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
   constructor(stream: Writable, options: SharedOutputOptions) {
     this.#stream = stream;
     this.#options = options;
@@ -34,15 +39,15 @@ export class SharedOutput {
     await new Promise<void>((resolve, reject) => {
       this.#stream.write(lines, (error) => {
         if (error === null || error === undefined) return resolve();
-        this.#fail(error);
-        reject(error);
+        reject(this.#fail(error));
       });
     });
   }
 
-  #fail(error: Error): void {
-    if (this.#failure !== undefined) return;
+  #fail(error: Error): Error {
+    if (this.#failure !== undefined) return this.#failure;
     this.#failure = error;
     this.#options.onFailure(error);
+    return error;
   }
 }
