@@ -132,6 +132,7 @@ describe('exit codes of loopstate', () => {
       ['show', ...STATE, 'a'],
       ['doctor', ...STATE],
       ['list', ...STATE],
+      ['export', ...STATE],
       ['run', ...STATE, '--dry-run', '--', 'echo'],
       ['run', ...STATE, '--quiet', '--results', 'kept', '--', 'echo'],
     ]) {
@@ -139,6 +140,7 @@ describe('exit codes of loopstate', () => {
       expect(end.code, args.join(' ')).to.equal(130);
       expect(end.stderr.split('\n'), args.join(' ')).to.have.length(2);
     }
+    expect((await cli(['export', ...STATE, '-o', '/dev/full'])).code).to.equal(130);
     // What never ends is shown as long as somebody reads it.
     const endless = ['sh', '-c', 'seq 1000000000 | "$@" | head -n 1', 'sh'];
     expect(await runCli(['run', ...STATE, '--dry-run', '--', 'echo'], { cwd: directory(), under: endless })).to.include({

@@ -8,8 +8,9 @@ import { openBackend, placeOf } from '../backend-url.js';
 import { exportLines, version2Text } from '../export-text.js';
 import type { ExitCode } from './exit-codes.js';
 import { untilInterrupted } from './interruption.js';
+import { LineOutput, OutputFailure } from './line-output.js';
 import { oneOf } from './option-values.js';
-import { writeOutputFile, writeStandardOutput } from './output-file.js';
+import { writeOutputFile } from './output-file.js';
 import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
 import { stateOption } from './state-option.js';
@@ -49,13 +50,24 @@ async function exportLoop({ state: target, output, format }: ExportOptions, sign
     const loop = await LoopReader.open(backend);
     tellFindings(backend);
     const text = until(signal, format === 'v2' ? version2Text(loop) : exportLines(loop));
-    if (output === '-') return (await writeStandardOutput(text)) ? 0 : 130;
+    if (output === '-') return await writeStandardOutput(text);
     await writeOutputFile(output, text);
     process.stdout.write(`${visible(shownState(target))}: exported to ${visible(output)}\n`);
     return 0;
+  } catch (error) {
+    if (!(error instanceof OutputFailure)) throw error;
+    process.stderr.write(`loopstate: ${visible(error.message)}\n`);
+    return 130;
   } finally {
     await backend.close();
   }
+}
+
+async function writeStandardOutput(parts: AsyncIterable<string>): Promise<ExitCode> {
+  return await LineOutput.with(process.stdout, async (output) => {
+    for await (const part of parts) await output.write(part);
+    return 0;
+  });
 }
 
 /** An export in place of the state itself would be the end of it. */

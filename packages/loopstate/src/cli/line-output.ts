@@ -9,7 +9,7 @@ import { SharedOutput } from './shared-output.js';
 const CHUNK_LENGTH = 32 * 1_024;
 
 /** Nobody reads the output any more, or it can't be written. */
-class OutputFailure extends Error {}
+export class OutputFailure extends Error {}
 
 /** Writes texts to a stream. **Invariant:** what was given to `write` is in `#pending`, or on its way. */
 export class LineOutput {
@@ -35,7 +35,7 @@ export class LineOutput {
     }
   }
 
-  /** Takes whole lines. Whoever awaits it can't run far ahead of the reader. */
+  /** Whoever awaits it can't run far ahead of the reader. */
   async write(lines: string): Promise<void> {
     this.#pending += lines;
     if (this.#pending.length >= CHUNK_LENGTH) await this.flush();

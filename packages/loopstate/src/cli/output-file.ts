@@ -1,34 +1,20 @@
 /**
- * Text written to a file, which has its name only when all of it is on the disk; or to standard output, or into a pipe or a device.
+ * Text written to a file, which has its name only when all of it is on the disk; or into a pipe or a device.
  */
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { LoopStateError, UnavailableError } from '@loopstate/core';
-import { SharedOutput } from './shared-output.js';
+import { LoopStateError } from '@loopstate/core';
+import { OutputFailure } from './line-output.js';
 
 /** So much is written at once. */
 const CHUNK_CHARACTERS = 64 * 1_024;
-
-/** Writes all of `parts` to standard output. Returns false when nobody reads it any more. Errors: `LOOPSTATE_UNAVAILABLE`, and what `parts` raises. */
-export async function writeStandardOutput(parts: AsyncIterable<string>): Promise<boolean> {
-  const output = new SharedOutput(process.stdout, { beforeWrite: () => undefined, onFailure: () => undefined });
-  for await (const chunk of chunksOf(parts)) {
-    try {
-      await output.write(chunk);
-    } catch (error) {
-      if (isErrno(error, 'EPIPE')) return false;
-      throw cannotWrite('standard output', error);
-    }
-  }
-  return true;
-}
 
 /**
  * Writes all of `parts` to the file at `path`, in place of what is there: a temporary file beside it, synced, then renamed. What is no regular
  * file is written to as it is.
  *
- * Errors: `LOOPSTATE_BAD_OPTION` (no file can be there), `LOOPSTATE_UNAVAILABLE`, and what `parts` raises.
+ * Errors: `LOOPSTATE_BAD_OPTION` (no file can be there), {@link OutputFailure}, and what `parts` raises.
  */
 export async function writeOutputFile(path: string, parts: AsyncIterable<string>): Promise<void> {
   const found = await stat(path).catch(ignore('ENOENT'));
@@ -111,8 +97,8 @@ function isErrno(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code;
 }
 
-function cannotWrite(where: string, cause: unknown): LoopStateError {
-  return new UnavailableError(`${where} can not be written: ${reasonOf(cause)}.`, { cause });
+function cannotWrite(where: string, cause: unknown): OutputFailure {
+  return new OutputFailure(`${where} can not be written: ${reasonOf(cause)}.`, { cause });
 }
 
 function badPath(message: string, cause?: unknown): LoopStateError {
