@@ -196,7 +196,7 @@ describe('loopstate run, its options', () => {
   describe('changes', () => {
     it('refuses, tells of, or runs again what changed: the file of an item, or the command', async () => {
       writeFileSync(join(directory(), 'f'), 'one');
-      const check = (how: string, ...command: string[]) => run(['--on-change', how, '--plain', '--', ...command], 'f\nname\n');
+      const check = (how: string, ...command: string[]) => run(['--on-change', how, '--plain', ...command], 'f\nname\n');
       expect((await check('refuse', 'echo')).stdout).to.equal('f\nname\n');
       expect((await check('refuse', 'echo')).stdout).to.equal('');
       writeFileSync(join(directory(), 'f'), 'two');
@@ -204,6 +204,9 @@ describe('loopstate run, its options', () => {
       const told = await check('warn', 'echo');
       expect(told).to.include({ code: 0, stdout: '' });
       expect(told.stderr).to.include('changed: f');
+      expect((await check('warn', '--dry-run', 'echo')).stdout).to.equal('');
+      expect(await check('refuse', '--dry-run', 'echo')).to.include({ code: 2, stdout: '' });
+      expect((await check('rerun', '--dry-run', 'echo')).stdout).to.equal('echo f\n');
       expect((await check('rerun', 'echo')).stdout).to.equal('f\n');
       expect((await check('rerun', 'echo', '{}')).stdout).to.equal('');
       expect((await check('rerun', 'printf', '%s;', '{}')).stdout).to.equal('f;\nname;\n');

@@ -1,46 +1,55 @@
 /** Shows what a run would do, and changes nothing: one line for each command, as a shell would be told it. */
-import { isLoopStateError } from '@loopstate/core';
+import { isLoopStateError, LoopStateError } from '@loopstate/core';
 import { LoopState } from '../loop-state.js';
 import { type Attempt, type ChildCommand, MissingFieldError } from './child-command.js';
 import type { ExitCode } from './exit-codes.js';
+import { digestOf } from './item-digest.js';
 import type { InputItem } from './item-input.js';
 import { LineOutput } from './line-output.js';
+import { noticeOf } from './reporters.js';
 import { visible } from './visible-text.js';
 
-/** Errors: what opening raises, but for a state that does not exist yet. */
+/** What of the options decides on what would run. */
+export interface DryRunOptions {
+  readonly maxItems?: number;
+  readonly onChange?: 'refuse' | 'warn' | 'rerun';
+}
+
+/** Errors: what opening raises, but for a state that does not exist yet; `LOOPSTATE_ITEM_CHANGED`. */
 export async function dryRun(
   target: string,
   items: AsyncIterable<InputItem>,
   command: ChildCommand,
-  { maxItems }: { readonly maxItems?: number },
+  options: DryRunOptions,
 ): Promise<ExitCode> {
   const state = await openIfPresent(target);
   try {
-    return await LineOutput.with(process.stdout, (output) => show({ state, items, command, output, maxItems }));
+    return await LineOutput.with(process.stdout, (output) => show({ ...options, state, items, command, output }));
   } finally {
     await state?.close();
   }
 }
 
-interface DryRun {
+interface DryRun extends DryRunOptions {
   readonly state: LoopState | undefined;
   readonly items: AsyncIterable<InputItem>;
   readonly command: ChildCommand;
   readonly output: LineOutput;
-  readonly maxItems: number | undefined;
 }
 
-async function show({ state, items, command, output, maxItems }: DryRun): Promise<ExitCode> {
+async function show(dryRun: DryRun): Promise<ExitCode> {
+  const { state, items, command, output, maxItems } = dryRun;
   const seen = new Set<string>();
   let [done, lacking] = [0, 0];
   for await (const item of items) {
     if (seen.has(item.id)) continue;
     seen.add(item.id);
-    if (state !== undefined && !state.isOutstanding(item.id)) {
+    const isDone = state !== undefined && !state.isOutstanding(item.id);
+    if (isDone && !(await isToRunAgain(item, state, dryRun))) {
       done += 1;
       continue;
     }
-    const attempt = ((await state?.read(item.id))?.attempt ?? 0) + 1;
+    const attempt = isDone ? 1 : ((await state?.read(item.id))?.attempt ?? 0) + 1;
     const line = lineFor(command, { item, attempt });
     if (line === undefined) lacking += 1;
     else await output.write(`${line}\n`);
@@ -50,6 +59,19 @@ async function show({ state, items, command, output, maxItems }: DryRun): Promis
   const failing = lacking === 0 ? '' : `${lacking} would fail, whose row lacks a field that the command names, `;
   process.stderr.write(`${seen.size - done - lacking} would run, ${failing}${done} are done; nothing was changed\n`);
   return 0;
+}
+
+/** Judges an item that is done as a run would: see `ChangedItems` of the core. */
+async function isToRunAgain(item: InputItem, state: LoopState, { command, onChange }: DryRun): Promise<boolean> {
+  const before = onChange === undefined ? undefined : (await state.read(item.id))?.digest;
+  if (before === undefined || before === (await digestOf(item, command))) return false;
+  if (onChange === 'refuse')
+    throw new LoopStateError(
+      'LOOPSTATE_ITEM_CHANGED',
+      `A run would end at ${JSON.stringify(item.id)}, which has an outcome and has changed since.`,
+    );
+  if (onChange === 'warn') process.stderr.write(`${noticeOf({ type: 'changed', id: item.id })}\n`);
+  return onChange === 'rerun';
 }
 
 /** The command as a shell would be told it, with the variables that it reads; undefined for a row that lacks a field. */
