@@ -1,7 +1,7 @@
 /**
  * `loopstate status` shows a state without touching it, and `loopstate reset` starts a loop anew without losing what it forgets.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { LoopState } from 'loopstate';
@@ -107,6 +107,19 @@ describe('loopstate status and reset', () => {
     const copies = [await keepCopy(target, new Date(1_700_000_000_001)), await keepCopy(target, new Date(1_700_000_000_002))];
     for (const copy of copies) expect(readFileSync(copy ?? '')).to.deep.equal(readFileSync(target));
     expect(new Set(copies).size).to.equal(2);
+  });
+
+  it('reset keeps what a killed run left in its journal', async () => {
+    const state = await LoopState.open({ path: join(directory(), 'open.json') });
+    await (await state.claim('a'))?.end({ status: 'success' });
+    // The files of an open state are what a SIGKILL leaves of it.
+    for (const name of readdirSync(directory()).filter((file) => file.startsWith('open.json')))
+      copyFileSync(join(directory(), name), join(directory(), name.replace('open', 'killed')));
+    await state.close();
+    const copy = await keepCopy(join(directory(), 'killed.json'), new Date());
+    const kept = await LoopState.open({ path: copy ?? '' }, { access: 'read' });
+    expect(kept.progress.completed).to.equal(1);
+    await kept.close();
   });
 
   it('reset asks before it does anything, and without a terminal to ask at needs --yes (2)', async () => {

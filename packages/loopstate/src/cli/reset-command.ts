@@ -4,10 +4,9 @@
 import type { Progress } from '@loopstate/core';
 import { LoopStateError } from '@loopstate/core';
 import type { Command } from 'commander';
-import { LoopState } from '../loop-state.js';
 import { askToConfirm, type Confirmation } from './confirmation.js';
 import type { ExitCode } from './exit-codes.js';
-import { findingLine } from './reporters.js';
+import { withOpenState } from './open-loop.js';
 import { shownState } from './shown-state.js';
 import { keepCopy } from './state-copy.js';
 import { stateOption } from './state-option.js';
@@ -31,35 +30,20 @@ export function addResetCommand(program: Command, onExit: (code: ExitCode) => vo
 }
 
 async function reset({ state: target, yes }: ResetOptions): Promise<ExitCode> {
-  // Read first: what isn't there must not be made only to be reset.
-  await (await LoopState.open(target, { access: 'read' })).close();
-  // Then opened and closed: the lock shows that nobody works on it, and a closed file holds everything by itself.
-  const progress = await lookAt(target);
-  const answer = yes === true ? 'yes' : await confirm(target, progress);
-  if (answer !== 'yes') {
-    process.stderr.write('Nothing was changed.\n');
-    return answer === 'no' ? 3 : 130;
+  if (yes !== true) {
+    const answer = await confirm(target, await withOpenState(target, async ({ progress }) => progress));
+    if (answer !== 'yes') {
+      process.stderr.write('Nothing was changed.\n');
+      return answer === 'no' ? 3 : 130;
+    }
   }
   const copy = await keepCopy(target, new Date());
-  const state = await LoopState.open(target);
-  try {
+  return await withOpenState<ExitCode>(target, async (state) => {
     const count = await state.reset();
     process.stdout.write(`${visible(shownState(target))}: ${count} ${count === 1 ? 'item' : 'items'} forgotten\n`);
     if (copy !== undefined) process.stdout.write(`the state as it was is kept in ${visible(copy)}\n`);
     return 0;
-  } finally {
-    await state.close();
-  }
-}
-
-async function lookAt(target: string): Promise<Progress> {
-  const state = await LoopState.open(target);
-  try {
-    for (const finding of state.recovery) process.stderr.write(`${findingLine(finding)}\n`);
-    return state.progress;
-  } finally {
-    await state.close();
-  }
+  });
 }
 
 async function confirm(target: string, { completed, failed }: Progress): Promise<Confirmation> {
