@@ -124,6 +124,14 @@ describe('jsonRows', () => {
     expect(end).to.have.property('message').with.length.below(200);
   });
 
+  it('refuses what can be no id, before it is handed on', async () => {
+    for (const id of ['', '\\ud800', 'ä'.repeat(513)]) {
+      const error: unknown = await rows(`{"id":"first"}\n{"id":"${id}"}\n`).catch((reason: unknown) => reason);
+      expect(error, id).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
+    }
+    expect(await rows(`{"id":"${'ä'.repeat(512)}"}`)).to.have.length(1);
+  });
+
   it('leaves alone what nobody looks at', async () => {
     const row = '{"id_str":"1234567890123456789","id":"a","x":1234567890123456789,"s":"1234567890123456789 1e400","o":{"to":1e400}}';
     const [item, ...others] = await rows(row, ['to', 's']);

@@ -2,7 +2,7 @@
  * Items from rows: JSON Lines, or CSV with a header. Pulled as needed, never collected.
  */
 import { pipeline, Readable } from 'node:stream';
-import { LoopStateError } from '@loopstate/core';
+import { ID_BYTES, LoopStateError } from '@loopstate/core';
 import type { InputItem } from './item-input.js';
 import { textChunks, textLines } from './item-lines.js';
 import { changedNumber } from './json-numbers.js';
@@ -50,7 +50,7 @@ export async function* jsonRows(
       throw badRow(`Line ${number} of ${source}`, `its field ${JSON.stringify(idField)} is ${id === undefined ? 'missing' : 'no text'}`);
     }
     const fields = Object.fromEntries(Object.entries(row).map(([name, value]) => [name, textOf(value)]));
-    yield { id: String(id), text, n, row: text, fields };
+    yield { id: checkedId(String(id), idField, `Line ${number} of ${source}`), text, n, row: text, fields };
   }
 }
 
@@ -92,14 +92,21 @@ export async function* csvRows(
     for await (const record of parser) {
       n += 1;
       const row = record as Readonly<Record<string, string>>;
-      const id = row[idField] ?? '';
-      if (id === '') throw badRow(`Record ${n} of ${source}`, `its field ${JSON.stringify(idField)} is empty`);
+      const id = checkedId(row[idField] ?? '', idField, `Record ${n} of ${source}`);
       yield { id, text: id, n, row: JSON.stringify(row), fields: row };
     }
   } catch (cause) {
     if (cause instanceof CsvError) throw badRow(`Record ${n + 1} of ${source}`, cause.message, cause);
     throw cause;
   }
+}
+
+/** Seen here, a row whose id can be none is known before anything runs, like all else that is wrong with rows. */
+function checkedId(id: string, idField: string, where: string): string {
+  const isTooLong = Buffer.byteLength(id) > ID_BYTES;
+  const why = id === '' ? 'is empty' : isTooLong ? `has more than ${ID_BYTES} bytes` : id.isWellFormed() ? undefined : 'is no whole text';
+  if (why !== undefined) throw badRow(where, `its field ${JSON.stringify(idField)} ${why}`);
+  return id;
 }
 
 function parseRow(
