@@ -11,6 +11,7 @@ import { itemLines } from '../src/cli/item-lines.js';
 import { csvRows, jsonRows } from '../src/cli/item-rows.js';
 import { createProgram } from '../src/cli/program.js';
 import { createReporter } from '../src/cli/reporters.js';
+import { reportOf } from '../src/cli/result-report.js';
 import { numberText } from '../src/cli/shown-values.js';
 import { durationText, Tally } from '../src/cli/tally.js';
 import { visible, visibleJson, visibleStart } from '../src/cli/visible-text.js';
@@ -196,6 +197,14 @@ describe('csvRows', () => {
         ['é', 'é'],
       ]);
     }
+  });
+});
+
+describe('reportOf', () => {
+  it('takes a number that is -0 for 0, which a store takes, and leaves all else as it is', () => {
+    const report = reportOf('{"cost":{"usd":-0.0},"output":[-0,-0.5,"-0",{"x":-0e3}]}');
+    expect(Object.is(report.cost?.usd, 0)).to.equal(true);
+    expect(report.output).to.deep.equal([0, -0.5, '-0', { x: 0 }]);
   });
 });
 

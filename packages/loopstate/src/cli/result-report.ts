@@ -7,6 +7,9 @@ import type { Cost, ItemResult, Json } from '@loopstate/core';
 /** How much of a report is read. */
 const REPORT_BYTES_MAX = 1_024 * 1_024;
 
+/** A number that is -0, or begins like it. No store takes it, and no item should fail of a sign that says nothing. */
+const MINUS_ZERO = /[\s:,[]-0/;
+
 /** What was found in a report. */
 export interface ChildReport {
   readonly cost?: Cost;
@@ -58,7 +61,7 @@ export function reportOf(text: string): ChildReport {
   if (text === '') return {};
   let found: unknown;
   try {
-    found = JSON.parse(text);
+    found = MINUS_ZERO.test(text) ? JSON.parse(text, (_, value: unknown) => (value === 0 ? 0 : value)) : JSON.parse(text);
   } catch {
     return {};
   }
