@@ -10,7 +10,7 @@ import type { InputItem } from '../src/cli/item-input.js';
 import { itemLines } from '../src/cli/item-lines.js';
 import { csvRows, jsonRows } from '../src/cli/item-rows.js';
 import { createProgram } from '../src/cli/program.js';
-import { createReporter } from '../src/cli/reporters.js';
+import { createReporter, summaryLine } from '../src/cli/reporters.js';
 import { reportOf } from '../src/cli/result-report.js';
 import { numberText } from '../src/cli/shown-values.js';
 import { durationText, Tally } from '../src/cli/tally.js';
@@ -399,6 +399,17 @@ describe('createReporter', () => {
     for (const text of ['a\n\nb\n', 'part of a line', ' and its end\n']) reporter.childErrors?.('x', Buffer.from(text));
     const told = lines.map((line): { type: string; line: string } => JSON.parse(line));
     expect(told.map(({ line }) => line)).to.deep.equal(['a', '', 'b', 'part of a line', ' and its end']);
+  });
+});
+
+describe('summaryLine', () => {
+  it('says how many items were left out, so that rows that share an id are missed', () => {
+    const counts = { started: 1, completed: 1, failed: 0, glitches: 0, retries: 0, skipped: 0, duplicates: 0, lost: 0, unrecorded: 0 };
+    const progress = { completed: 1, failed: 0, quarantined: 0, glitched: 0, inProgress: 0, outstanding: 0, costUsd: 0 };
+    const line = (duplicates: number) =>
+      summaryLine({ status: 'completed', reason: 'all-done', counts: { ...counts, duplicates }, progress }, 1);
+    expect(line(0)).to.not.include('left out');
+    expect(line(12)).to.include('12 left out');
   });
 });
 

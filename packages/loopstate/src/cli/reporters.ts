@@ -195,7 +195,8 @@ function failureLines(tally: Tally): string[] {
 export function summaryLine({ status, reason, counts, progress }: LoopResult, elapsedMs: number): string {
   const heading = status === 'completed' ? 'done' : `${status} (${reason}), run it again to go on`;
   const unrecorded = counts.unrecorded === 0 ? '' : `, ${counts.unrecorded} not recorded`;
-  const here = `${counts.completed} completed, ${counts.failed} failed, ${counts.glitches} glitched${unrecorded} in ${durationText(elapsedMs)}`;
+  const repeated = counts.duplicates === 0 ? '' : `, ${counts.duplicates} left out for an id that had come before`;
+  const here = `${counts.completed} completed, ${counts.failed} failed, ${counts.glitches} glitched${unrecorded}${repeated} in ${durationText(elapsedMs)}`;
   return `${heading}: ${here}; ${progress.completed} completed and ${progress.failed} failed in all`;
 }
 
