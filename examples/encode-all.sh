@@ -22,7 +22,7 @@ find "$folder" -type f -name '*.wav' -print |
 
 case $code in
   0 | 1) ;;
-  3 | 4 | 130 | 143) echo "Not done yet: run $0 again to go on." >&2 && exit "$code" ;;
+  3 | 4 | 129 | 130 | 143) echo "Not done yet: run $0 again to go on." >&2 && exit "$code" ;;
   *) echo "It could not be run (exit $code)." >&2 && exit "$code" ;;
 esac
 

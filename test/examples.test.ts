@@ -247,6 +247,11 @@ describe('examples', () => {
     // The broken one failed twice, in the run that was killed perhaps too; two were at work at the kill.
     const again = readFileSync(calls, 'utf8').trimEnd().split('\n').length - names.length;
     expect(again).to.be.within(2, 6);
+
+    command('loopstate', '[ "$1" != run ] || exit 129');
+    const [[interrupted], , told] = await encodeAll().ended;
+    expect(interrupted).to.equal(129);
+    expect(told).to.include('Not done yet');
   });
 });
 
