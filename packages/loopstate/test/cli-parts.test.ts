@@ -402,6 +402,17 @@ describe('createReporter', () => {
   });
 });
 
+describe('a reporter', () => {
+  it('fenced: a run that lost a claim says so, also where it says little', async () => {
+    for (const style of ['plain', 'json', 'quiet'] as const) {
+      const lines: string[] = [];
+      const reporter = await createReporter(style, (line) => lines.push(line));
+      reporter.event({ type: 'lost', id: 'item 7' });
+      expect(lines.join(), style).to.include('item 7');
+    }
+  });
+});
+
 describe('summaryLine', () => {
   it('says how many items were left out, so that rows that share an id are missed', () => {
     const counts = { started: 1, completed: 1, failed: 0, glitches: 0, retries: 0, skipped: 0, duplicates: 0, lost: 0, unrecorded: 0 };

@@ -65,7 +65,7 @@ export function findingLine({ code, severity, where, message, keptAs }: Recovery
   return visible(`recovery: ${severity}: ${code}${place}: ${message}${kept}`);
 }
 
-/** Says nothing but what went wrong with the state. */
+/** Says nothing but what went wrong with the state, or with what this run held. */
 export class QuietReporter implements Reporter {
   protected readonly writeLine: WriteLine;
 
@@ -78,7 +78,7 @@ export class QuietReporter implements Reporter {
   }
 
   event(event: LoopEvent): void {
-    if (event.type === 'unavailable') this.writeLine(noticeOf(event) ?? '');
+    if (event.type === 'unavailable' || event.type === 'lost') this.writeLine(noticeOf(event) ?? '');
   }
 
   makeRoom(): void {}
@@ -173,6 +173,8 @@ export function noticeOf(event: LoopEvent): string | undefined {
       return 'the state is back';
     case 'waiting-for-others':
       return `waiting for ${itemCount(event.items)} that other runs hold`;
+    case 'lost':
+      return `lost: ${visibleStart(event.id, 200)} is no longer held by this run: what was done of it here is not recorded`;
     case 'changed':
       return `changed: ${visibleStart(event.id, 200)} has an outcome, and is no longer what it was then`;
     case 'stopping':
