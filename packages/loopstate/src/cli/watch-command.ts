@@ -31,7 +31,7 @@ export function addWatchCommand(program: Command, onExit: (code: ExitCode) => vo
     .command('watch')
     .summary('watch a loop, live')
     .description(
-      'Watch a loop, live: on a terminal until q is pressed; elsewhere one line per interval, until everything that is known is done and nobody is at work.',
+      'Watch a loop, live: on a terminal until q is pressed; elsewhere one line per interval, until everything that is known, or as much as --total says, is done and nobody is at work.',
     )
     .addOption(stateOption('the state to watch'))
     .option('--interval <seconds>', 'how often to look (default: 1)', secondsAsMs)
@@ -45,7 +45,7 @@ const HELP = `
 Exit codes: 0 when all is done or q was pressed, 1 when all is done and some items failed.
 
 Examples:
-  $ loopstate watch --state ./encode.json --total "$(wc -l < files.txt)"
+  $ loopstate watch --state ./encode.json --total "$(sort -u files.txt | grep -c .)"
   $ loopstate watch --state ./encode.json --interval 60 >> progress.log
 `;
 
