@@ -55,6 +55,18 @@ describe('loopstate run, interrupted', () => {
     expect((await slow.end).code).to.equal(143);
   });
 
+  it('one-item: what the same signal ended that stopped the run is run again, as after the stop of a service (143)', async () => {
+    const stopped = await start(['-j', '2', '--', 'sh', '-c', 'echo $$ >> pids; echo begun $1; exec sleep 30', 'sh'], 'a\nb\n');
+    await Promise.all([stopped.shows('begun a'), stopped.shows('begun b')]);
+    stopped.child.kill('SIGTERM');
+    await stopped.shows('once more');
+    for (const pid of lines('pids')) process.kill(-Number(pid), 'SIGTERM');
+    expect((await stopped.end).code).to.equal(143);
+    const next = await run(['--', 'echo'], 'a\nb\n');
+    expect(next.code).to.equal(0);
+    expect(next.stdout.trimEnd().split('\n')).to.have.members(['a', 'b']);
+  });
+
   it('finishes what runs when its terminal goes away, and goes on next time (129)', async () => {
     const slow = await start(['--', 'sh', '-c', 'echo begun $1; sleep 0.5; echo ended $1', 'sh'], 'a\nb\n');
     await slow.shows('begun a');

@@ -4,6 +4,7 @@
 import { type ItemResult, isLoopStateError, LoopStateError, type WorkContext } from '@loopstate/core';
 import { type ChildCommand, MissingFieldError } from './child-command.js';
 import { type ChildEnd, runChild } from './child-process.js';
+import { SIGNAL_EXIT_CODES } from './exit-codes.js';
 import type { InputItem } from './item-input.js';
 import type { Reporter } from './reporters.js';
 import { LastLine, reportOf, withReport } from './result-report.js';
@@ -57,6 +58,7 @@ export class Children {
   readonly #environment = withoutReport(process.env);
   readonly #stdout: SharedOutput;
   readonly #stderr: SharedOutput;
+  #isInterrupted = false;
 
   constructor(options: ChildrenOptions) {
     this.#options = options;
@@ -71,6 +73,11 @@ export class Children {
   /** Aborted when the loop is to stop at once. */
   get signal(): AbortSignal {
     return this.#stop.signal;
+  }
+
+  /** Takes note that a signal has stopped the loop. Who stops a service, or the machine, sends it to each process: to those that run here too. */
+  noteInterruption(): void {
+    this.#isInterrupted = true;
   }
 
   /** Stops all that runs. */
@@ -165,13 +172,14 @@ export class Children {
     return this.#options.command.variesProgram ? whyUnusable(file, error) : undefined;
   }
 
-  #resultOf({ exitCode, signal, stopped, lastErrorLine }: ChildEnd): ItemResult {
+  #resultOf(end: ChildEnd): ItemResult {
+    const { exitCode, signal, stopped, lastErrorLine } = end;
     const { glitchCodes, timeoutMs } = this.#options;
     if (exitCode === 0 && stopped === undefined) return { status: 'success' };
     const how =
       stopped === 'timeout' ? `timeout after ${(timeoutMs ?? 0) / 1_000} s` : signal === null ? `exit ${exitCode}` : `signal ${signal}`;
     const reason = lastErrorLine === '' ? how : `${how}: ${lastErrorLine}`;
-    const isGlitch = exitCode !== null && glitchCodes.includes(exitCode) && stopped === undefined;
+    const isGlitch = stopped === undefined && ((this.#isInterrupted && isOfSignal(end)) || glitchCodes.includes(exitCode ?? 0));
     return { status: isGlitch ? 'glitch' : 'error', reason };
   }
 
@@ -186,6 +194,11 @@ export class Children {
       process.stderr.write(`loopstate: The output can not be written: ${error.message}\n`);
     this.#stop.abort();
   }
+}
+
+/** Whether a child ended by one of the signals that stop the loop, as shells tell it too. */
+function isOfSignal({ signal, exitCode }: ChildEnd): boolean {
+  return Object.entries(SIGNAL_EXIT_CODES).some(([name, code]) => signal === name || exitCode === code);
 }
 
 /** Where this process may report is of no use to a child, which has that descriptor no more. */

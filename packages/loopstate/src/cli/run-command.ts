@@ -8,7 +8,7 @@ import { LoopState } from '../loop-state.js';
 import { argvCommand, type ChildCommand, shellCommand } from './child-command.js';
 import { Children } from './children.js';
 import { dryRun } from './dry-run.js';
-import { type ExitCode, exitCodeOfResult } from './exit-codes.js';
+import { type ExitCode, exitCodeOfResult, SIGNAL_EXIT_CODES } from './exit-codes.js';
 import { type HaltRule, HaltWatch, haltRule } from './halt-rule.js';
 import { digestOf } from './item-digest.js';
 import { type InputItem, type ItemInput, openItemInput } from './item-input.js';
@@ -202,6 +202,7 @@ async function runItems({ input, state, command, reporter, options }: ItemRun): 
     ...(options.onChange === undefined ? {} : { digest: (item) => digestOf(item, command), onChange: options.onChange }),
     onProgress: (event) => {
       reporter.event(event);
+      if (event.type === 'stopping' && Object.hasOwn(SIGNAL_EXIT_CODES, event.reason)) children.noteInterruption();
       if (watch?.take(event) !== true) return;
       halt.abort();
       if (options.halt?.how === 'now') children.stop();
