@@ -283,6 +283,7 @@ describe('loopstate run, its options', () => {
       ['--report', 'fax'],
       ['--on-change', 'shrug'],
       ['--lease', '0.5'],
+      ['-j', '10001'],
       ['--total', '0'],
       ['--grace', '86400'],
       ['--backoff', '86401'],

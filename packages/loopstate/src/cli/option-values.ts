@@ -5,6 +5,11 @@ export function atLeastOne(text: string): number {
   return wholeNumber(text, 1);
 }
 
+/** A whole number from 1 to `max`, as an option's value. */
+export function oneTo(max: number): (text: string) => number {
+  return (text) => wholeNumber(text, 1, max);
+}
+
 /** A whole number from 0, as an option's value. */
 export function fromZero(text: string): number {
   return wholeNumber(text, 0);
@@ -48,9 +53,9 @@ export function oneOf<T extends string>(...words: readonly T[]): (text: string) 
   };
 }
 
-function wholeNumber(text: string, min: number): number {
+function wholeNumber(text: string, min: number, max = Number.MAX_SAFE_INTEGER): number {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || value < min || !Number.isSafeInteger(value))
-    throw new InvalidArgumentError(`It must be a whole number from ${min}.`);
+  if (!/^\d+$/.test(text) || value < min || value > max)
+    throw new InvalidArgumentError(`It must be a whole number from ${min}${max === Number.MAX_SAFE_INTEGER ? '' : ` to ${max}`}.`);
   return value;
 }

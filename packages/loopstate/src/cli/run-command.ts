@@ -12,7 +12,7 @@ import { type ExitCode, exitCodeOfResult, SIGNAL_EXIT_CODES } from './exit-codes
 import { type HaltRule, HaltWatch, haltRule } from './halt-rule.js';
 import { digestOf } from './item-digest.js';
 import { type InputItem, type ItemInput, openItemInput } from './item-input.js';
-import { atLeastOne, dollars, exitCodes, fromZero, oneOf, secondsAsMs, secondsWithin } from './option-values.js';
+import { atLeastOne, dollars, exitCodes, fromZero, oneOf, oneTo, secondsAsMs, secondsWithin } from './option-values.js';
 import { createReporter, type Reporter, type ReportStyle } from './reporters.js';
 import { makeResultsFolder } from './results-folder.js';
 import { shownState } from './shown-state.js';
@@ -27,6 +27,9 @@ const GRACE_MS = 5_000;
 const GRACE_MAX_S = 86_000;
 
 const BACKOFF_MAX_S = 86_400;
+
+/** As many as a loop takes. */
+const JOBS_MAX = 10_000;
 
 /** How far the waits between attempts grow that began shorter. */
 const BACKOFF_GROWN_MS = 60_000;
@@ -78,7 +81,7 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
     .option('--id-field <name>', 'the field that is the id of a row (default: "id")')
     .option('--total <n>', 'how many items there are, where that can not be known', atLeastOne)
     .optionsGroup('Commands:')
-    .option('-j, --jobs <n>', 'how many run at once', atLeastOne, 1)
+    .option('-j, --jobs <n>', 'how many run at once', oneTo(JOBS_MAX), 1)
     .option('-t, --timeout <seconds>', 'stop a command that takes longer; it has failed then', secondsAsMs)
     .addOption(
       new Option('--grace <seconds>', 'how long a command that is stopped (SIGTERM) has until it is killed')
@@ -107,7 +110,11 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
     .option('--max-cost <usd>', 'begin nothing more once all attempts together have cost so much', dollars)
     .option('--halt <rule>', 'stop when items fail: soon,fail=N or now,fail=N%', haltRule)
     .option('--on-change <what>', 'when an item or the command is not what it was: refuse, warn, rerun', oneOf('refuse', 'warn', 'rerun'))
-    .option('--lease <seconds>', 'for how long this run may be silent before others take over (default: 30)', secondsAsMs)
+    .option(
+      '--lease <seconds>',
+      'for how long this run may be silent before others take over (default: 30)',
+      secondsWithin({ min: 1, max: 86_400 }),
+    )
     .optionsGroup('Progress:')
     .option('--bar', 'show a progress bar (default on a terminal)')
     .option('--plain', 'show progress as plain lines (default elsewhere)')
