@@ -413,6 +413,31 @@ describe('a reporter', () => {
   });
 });
 
+describe('a bar', () => {
+  it('leaves the terminal as it is: what commands write is wrapped, and a SIGKILL leaves nothing to put right', async () => {
+    const { isTTY, write } = process.stderr;
+    let shown = '';
+    const terminal = {
+      isTTY: true,
+      write: (text: string) => {
+        shown += text;
+        return true;
+      },
+    };
+    Object.assign(process.stderr, terminal);
+    try {
+      const reporter = await createReporter('bar', () => undefined);
+      const progress = { completed: 0, failed: 0, quarantined: 0, glitched: 0, inProgress: 0, outstanding: 0, costUsd: 0 };
+      reporter.begin({ state: 'x', total: 3, progress, recovery: [] });
+      reporter.stop();
+    } finally {
+      Object.assign(process.stderr, { isTTY, write });
+    }
+    expect(shown).to.include('\u001b[2K'); // It was there.
+    expect(shown).to.not.include('\u001b[?');
+  });
+});
+
 describe('summaryLine', () => {
   it('says how many items were left out, so that rows that share an id are missed', () => {
     const counts = { started: 1, completed: 1, failed: 0, glitches: 0, retries: 0, skipped: 0, duplicates: 0, lost: 0, unrecorded: 0 };

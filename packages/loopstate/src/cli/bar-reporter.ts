@@ -15,8 +15,8 @@ export class BarReporter extends QuietReporter {
       stream: process.stderr,
       format: (options, { maxWidth }) => barLine(this.#tally, (width) => barOf(this.#tally, width, options), maxWidth ?? 80),
       // What can't be undone after a SIGKILL is left alone: the cursor and the wrapping of lines.
-      hideCursor: null,
-      linewrap: null,
+      hideCursor: false,
+      linewrap: true,
       clearOnComplete: true,
       forceRedraw: true,
       gracefulExit: false,
