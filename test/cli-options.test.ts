@@ -240,10 +240,11 @@ describe('loopstate run, its options', () => {
     ).to.equal(6);
   });
 
-  it('shows no more than --max-items lets begin', async () => {
+  it('shows no more than --max-items and --max-cost let begin', async () => {
     await run(['--', 'true'], 'done\n');
     const end = await run(['--dry-run', '--max-items', '2', '--', 'echo'], 'done\na\nb\nc\n');
     expect(end).to.include({ code: 0, stdout: 'echo a\necho b\n' });
+    expect(await run(['--dry-run', '--max-cost', '0', '--', 'echo'], 'done\na\n')).to.include({ code: 0, stdout: '' });
   });
 
   it('shows what a shell would be told, and counts rows that lack a field', async () => {

@@ -12,6 +12,7 @@ import { visible } from './visible-text.js';
 /** What of the options decides on what would run. */
 export interface DryRunOptions {
   readonly maxItems?: number;
+  readonly maxCost?: number;
   readonly onChange?: 'refuse' | 'warn' | 'rerun';
 }
 
@@ -38,9 +39,10 @@ interface DryRun extends DryRunOptions {
 }
 
 async function show(dryRun: DryRun): Promise<ExitCode> {
-  const { state, items, command, output, maxItems } = dryRun;
+  const { state, items, command, output, maxItems, maxCost = Number.POSITIVE_INFINITY } = dryRun;
+  const isSpent = (state?.progress.costUsd ?? 0) >= maxCost;
   const seen = new Set<string>();
-  let [done, lacking] = [0, 0];
+  let [begun, done, lacking] = [0, 0, 0];
   for await (const item of items) {
     if (seen.has(item.id)) continue;
     seen.add(item.id);
@@ -49,15 +51,17 @@ async function show(dryRun: DryRun): Promise<ExitCode> {
       done += 1;
       continue;
     }
+    if (isSpent) break;
+    begun += 1;
     const attempt = isDone ? 1 : ((await state?.read(item.id))?.attempt ?? 0) + 1;
     const line = lineFor(command, { item, attempt });
     if (line === undefined) lacking += 1;
     else await output.write(`${line}\n`);
-    if (seen.size - done === maxItems) break;
+    if (begun === maxItems) break;
   }
   await output.flush();
   const failing = lacking === 0 ? '' : `${lacking} would fail, whose row lacks a field that the command names, `;
-  process.stderr.write(`${seen.size - done - lacking} would run, ${failing}${done} are done; nothing was changed\n`);
+  process.stderr.write(`${begun - lacking} would run, ${failing}${done} are done; nothing was changed\n`);
   return 0;
 }
 
