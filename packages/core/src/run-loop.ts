@@ -64,7 +64,7 @@ export type LoopEvent =
   | { readonly type: 'glitch' | 'retry'; readonly id: string; readonly reason: string; readonly waitMs: number }
   /** The item was not finished and is outstanding again. */
   | { readonly type: 'given-back'; readonly id: string }
-  /** Another run took the item over; what was done here was not recorded. */
+  /** Another run took the item over, or the store lost the claim; what was done here was not recorded. */
   | { readonly type: 'lost'; readonly id: string }
   /** The item had its outcome already, or got it from another run. */
   | { readonly type: 'skipped'; readonly id: string }
