@@ -56,7 +56,7 @@ export const fileDefects: readonly Defect[] = [
     file: 'packages/file/src/snapshot-file.ts',
     find: '      await disk.syncDirectory(names.directory); // Without this the renames themselves can be lost.\n',
     replace: '',
-    caughtBy: tests('commit/acked-survives.*every crash state'),
+    caughtBy: tests('commit/acked-survives: what open reported'),
   },
   {
     name: 'does not sync the parent of a directory that it makes',

@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
+  chmodSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
@@ -117,6 +118,8 @@ async function inTurn<T>(run: () => Promise<T>): Promise<T> {
 async function inCopy<T>(run: (root: string) => Promise<T>): Promise<T> {
   const { root: original } = await compiledModules();
   const root = mkdtempSync(join(tmpdir(), 'loopstate-defect-'));
+  // Tests become other users, who must get through to what they are about.
+  chmodSync(root, 0o711);
   copies.add(root);
   try {
     linkTree(original, root);

@@ -82,11 +82,14 @@ function section(name: string, what: string, entries: readonly Entry[], anchor: 
   return [`## \`${name}\``, what, index.join('\n'), ...parts].join('\n\n');
 }
 
+/** That the types are right is seen to elsewhere. */
+const DECLARATIONS = { declaration: true, emitDeclarationOnly: true, noEmit: false, noCheck: true, sourceMap: false } as const;
+
 /** What each package exports and no earlier package of the list of its own imports does. */
 function entriesOf(folders: readonly string[]): ReadonlyMap<string, readonly Entry[]> {
   const config = ts.getParsedCommandLineOfConfigFile(
     join(WORKSPACE, 'tsconfig.json'),
-    { declaration: true, emitDeclarationOnly: true, noEmit: false, sourceMap: false, outDir: join(WORKSPACE, 'declarations') },
+    { ...DECLARATIONS, outDir: join(WORKSPACE, 'declarations') },
     { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => undefined },
   );
   const indexes = folders.map((folder) => join(WORKSPACE, 'packages', folder, 'src/index.ts'));
