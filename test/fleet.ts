@@ -81,8 +81,8 @@ export function testFleet(fixture: BackendFixture): void {
       await fleet.expectAllRecorded(place.url, loop.items);
     }).timeout(90_000);
 
-    it('wastes at most 15 % of the claims of 16 workers over 2,000 items', async () => {
-      const loop = { items: 2_000, workMs: 20 };
+    it('wastes at most 15 % of the claims of 16 workers over 1,000 items', async () => {
+      const loop = { items: 1_000, workMs: 20 };
       await Promise.all(Array.from({ length: 16 }, () => fleet.start(place.url, loop)));
       await fleet.finished();
       const [asked, refused] = [total(fleet, 'asked'), total(fleet, 'refused')];

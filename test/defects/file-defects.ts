@@ -13,7 +13,7 @@ export const fileDefects: readonly Defect[] = [
     file: 'packages/file/src/journal-file.ts',
     find: 'start, { synced: isSynced });',
     replace: 'start, { synced: false });',
-    caughtBy: tests('commit/acked-survives.*every crash state'),
+    caughtBy: tests('commit/acked-survives: what open reported'),
   },
   {
     name: 'acknowledges a commit before it is written',
@@ -40,7 +40,7 @@ export const fileDefects: readonly Defect[] = [
     file: 'packages/file/src/journal-file.ts',
     find: '    await file.sync();\n    return await file.stamp();',
     replace: '    return await file.stamp();',
-    caughtBy: tests('commit/acked-survives.*every crash state'),
+    caughtBy: tests('commit/acked-survives: what open reported'),
   },
   {
     name: 'does not sync the directory after a new journal was named',
@@ -48,7 +48,7 @@ export const fileDefects: readonly Defect[] = [
     file: 'packages/file/src/journal-file.ts',
     find: '      await disk.syncDirectory(names.directory);\n',
     replace: '',
-    caughtBy: tests('commit/acked-survives.*every crash state'),
+    caughtBy: tests('commit/acked-survives: what open reported'),
   },
   {
     name: 'does not sync the directory before it removes what the new snapshot makes old',
@@ -74,7 +74,7 @@ export const fileDefects: readonly Defect[] = [
     replace: `      this.#previousGeneration = about.generation;
       await this.removeOldJournals();
       const like = (await disk.stamp(names.state)) ?? (await disk.stamp(names.previous));\n      const written`,
-    caughtBy: tests('commit/acked-survives.*every crash state'),
+    caughtBy: tests('commit/acked-survives: what open reported'),
   },
   {
     name: 'removes the journals that the previous snapshot still needs',

@@ -57,9 +57,10 @@ export class KeyTable {
     return this.#slots;
   }
 
-  /** Makes room for so many keys at once, which would cost more in steps. */
+  /** Makes room for so many keys at once, which would cost more in steps; not for few, which leave most shards empty. */
   reserve(keys: number): void {
     const length = tableFor(keys / SHARDS);
+    if (length === TABLE_LEAST) return;
     for (const shard of this.#shards) if (shard.table.length < length) this.#resize(shard, length);
   }
 
