@@ -244,4 +244,20 @@ export const fileDefects: readonly Defect[] = [
     replace: 'const open = await entry.opening;\n  entry.closing = open.close().finally(',
     caughtBy: tests('who opens while the last handle closes'),
   },
+  {
+    name: 'does not look whether its lock is still there',
+    breaks: 'fenced',
+    file: 'packages/file/src/store.ts',
+    find: '        await this.#lookAtLock();\n        this.#assertRunning();\n        if (await this.#makeReady(group))',
+    replace: '        this.#assertRunning();\n        if (await this.#makeReady(group))',
+    caughtBy: tests('who lost the file of its lock to another writes nothing more'),
+  },
+  {
+    name: 'tells who reads from the start of no deletions',
+    breaks: 'changes/no-gap',
+    file: 'packages/file/src/open-file-backend.ts',
+    find: ' || change.revision > until)',
+    replace: ')',
+    caughtBy: tests('deleted while all changes are read'),
+  },
 ];

@@ -202,4 +202,12 @@ export const loopDefects: readonly Defect[] = [
     replace: '(item.record?.round ?? 1) > 0 * round',
     caughtBy: tests('that an operator put back meanwhile'),
   },
+  {
+    name: 'looks at nothing once it was declared dead, until its next claim',
+    breaks: 'fenced',
+    file: 'packages/core/src/membership.ts',
+    find: 'if (this.#revision === 0) return await this.register();',
+    replace: 'if (this.#revision === 0) return;',
+    caughtBy: tests('tells a run that was declared dead'),
+  },
 ];

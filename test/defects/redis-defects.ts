@@ -148,4 +148,12 @@ export const redisDefects: readonly Defect[] = [
     replace: "  if identity == '' then\n",
     caughtBy: tests('put in place while the server ran'),
   },
+  {
+    name: 'lets a client of Sentinels send a commit again',
+    breaks: 'commit/three-answers',
+    file: 'packages/redis/src/connection.ts',
+    find: 'first ??= node.sendCommand',
+    replace: 'first = node.sendCommand',
+    caughtBy: tests('a client of Sentinels, which sends again by itself'),
+  },
 ];

@@ -196,4 +196,20 @@ export const sqliteDefects: readonly Defect[] = [
     replace: 'if ((await isStanding',
     caughtBy: tests('who only looked where it is lost'),
   },
+  {
+    name: 'joins whatever stands where others have a database open',
+    breaks: 'fenced',
+    file: 'packages/sqlite/src/opening.ts',
+    find: '    if (!(await isMarkedOpen(connection))) throw gone;\n',
+    replace: '',
+    caughtBy: tests('nobody joins those whose database was replaced'),
+  },
+  {
+    name: 'copies an older database over a copy that goes further',
+    breaks: 'acked-survives',
+    file: 'packages/sqlite/src/backup.ts',
+    find: '(copy.store === other.store && copy.last <= other.last)',
+    replace: 'copy.store === other.store',
+    caughtBy: tests('is not replaced by one of an older database'),
+  },
 ];
