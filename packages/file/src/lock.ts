@@ -131,11 +131,13 @@ function lockedError(names: StoreNames, holder: LockHolder): LockedError {
 }
 
 /** Who may write the state may take its lock; who may not could keep all others out by it. Another user's lock stays as it is. */
-function shareLock(descriptor: number, { state, previous }: StoreNames): void {
+function shareLock(descriptor: number, { lock, state, previous }: StoreNames): void {
   try {
     const like = fs.statSync(state, { throwIfNoEntry: false }) ?? fs.statSync(previous, { throwIfNoEntry: false });
     if (like === undefined) return;
     const own = fs.fstatSync(descriptor);
+    // What a link leads to may be anything, and root would give it away.
+    if (own.nlink !== 1 || fs.lstatSync(lock).ino !== own.ino) return;
     // Only root may give it away; its owner may give it to a group of his.
     fs.fchownSync(descriptor, own.uid === 0 ? like.uid : own.uid, like.gid);
     fs.fchmodSync(descriptor, 0o600 | ((like.mode & 0o022) * 3));

@@ -101,6 +101,25 @@ describe('file: opening', () => {
     });
   });
 
+  it('gives nobody what the name of its lock leads to', async () => {
+    await withDirectory(async (directory) => {
+      const [path, other] = [join(directory, 'state.json'), join(directory, 'other')];
+      await put(path, 'x');
+      fs.chmodSync(path, 0o660);
+      if (IS_ROOT) fs.chownSync(path, OWNER, GROUP);
+      for (const link of [fs.symlinkSync, fs.linkSync]) {
+        fs.writeFileSync(other, 'of somebody else', { mode: 0o600 });
+        fs.rmSync(`${path}.lock`);
+        link(other, `${path}.lock`);
+        const before = fs.statSync(other);
+        await put(path, 'y');
+        const after = fs.statSync(other);
+        expect([after.mode, after.uid, after.gid]).to.deep.equal([before.mode, before.uid, before.gid]);
+        fs.rmSync(other);
+      }
+    });
+  });
+
   it('always-starts: what one of a group replaces belongs to the group still', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'state.json');

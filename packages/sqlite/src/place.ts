@@ -92,9 +92,19 @@ export async function makeFile(path: string): Promise<void> {
 
 /** Gives a file the owner and the mode of another, as far as this user may: who may use that one may use both. */
 export async function takeRights(path: string, { uid, gid, mode }: Pick<Stats, 'uid' | 'gid' | 'mode'>): Promise<void> {
+  if (!(await isPlainFile(path))) return;
   // Only root may give a file away; its owner may give it to a group of his.
-  await fs.chown(path, uid, gid).catch(() => fs.chown(path, -1, gid).catch(() => undefined));
+  await fs.lchown(path, uid, gid).catch(() => fs.lchown(path, -1, gid).catch(() => undefined));
   await fs.chmod(path, mode & 0o777).catch(() => undefined); // Another user's stays as it is.
+}
+
+/**
+ * False for a link: what it leads to may be anything, and root would give it away. Not by opening it: closing a file takes the locks away that
+ * this process has on it.
+ */
+export async function isPlainFile(path: string): Promise<boolean> {
+  const stats = await fs.lstat(path).catch(() => undefined);
+  return stats?.isFile() === true && stats.nlink === 1;
 }
 
 /** Gives a finished temporary its name, durably, whatever happens in between. */

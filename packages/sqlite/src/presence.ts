@@ -15,7 +15,7 @@ import { truncate } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
 import { openAttached, type SqlConnection, whenFree } from './connection.js';
 import type { StoreNames } from './names.js';
-import { statIfPresent } from './place.js';
+import { isPlainFile, statIfPresent } from './place.js';
 import { hasCode, isBusy, isDamage } from './trouble.js';
 
 /** So long whoever is alone may check and repair a large database, or copy it, while others wait at the door. */
@@ -117,7 +117,7 @@ async function openLock(path: string, schema: string): Promise<SqlConnection> {
   try {
     return await openWorthless(path, schema);
   } catch (error) {
-    if (!isDamage(error)) throw error;
+    if (!isDamage(error) || !(await isPlainFile(path))) throw error;
     await truncate(path);
     return await openWorthless(path, schema);
   }

@@ -8,7 +8,7 @@ import { StoreNames } from '../src/names.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
 import { openForWriting, USUAL } from '../src/opening.js';
 import { Presence } from '../src/presence.js';
-import { codeOf, findingsOf, put, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
+import { codeOf, findingsOf, put, refusal, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
 
 /** Longer than SQLite itself waits for a lock. */
 const HELD_UP_MS = 60;
@@ -41,6 +41,26 @@ describe('sqlite: presence', () => {
       expect(calls).to.equal(2);
     });
   });
+
+  it('LOOPSTATE_UNAVAILABLE: what the name of a lock leads to is neither emptied nor given away', () =>
+    withDirectory(async (directory) => {
+      const { database, door, presence } = new StoreNames(join(directory, 'state.db'));
+      await (await openSqliteBackend(database)).close();
+      fs.chmodSync(database, 0o660);
+      const other = join(directory, 'other');
+      for (const path of [door, presence]) {
+        for (const link of [fs.symlinkSync, fs.linkSync]) {
+          fs.writeFileSync(other, 'of somebody else', { mode: 0o600 });
+          fs.rmSync(path);
+          link(other, path);
+          expect(await refusal(database)).to.equal('LOOPSTATE_UNAVAILABLE');
+          expect([fs.readFileSync(other, 'utf8'), fs.statSync(other).mode & 0o777]).to.deep.equal(['of somebody else', 0o600]);
+          fs.rmSync(other);
+        }
+        fs.rmSync(path);
+      }
+      await (await openSqliteBackend(database)).close();
+    }));
 
   for (const [damage, bytes] of Object.entries({
     'zeros, as a power cut leaves it': Buffer.alloc(4_096),
