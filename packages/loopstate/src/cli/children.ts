@@ -179,7 +179,8 @@ export class Children {
     const how =
       stopped === 'timeout' ? `timeout after ${(timeoutMs ?? 0) / 1_000} s` : signal === null ? `exit ${exitCode}` : `signal ${signal}`;
     const reason = lastErrorLine === '' ? how : `${how}: ${lastErrorLine}`;
-    const isGlitch = stopped === undefined && ((this.#isInterrupted && isOfSignal(end)) || glitchCodes.includes(exitCode ?? 0));
+    const isNoFaultOfIts = (exitCode !== null && glitchCodes.includes(exitCode)) || (this.#isInterrupted && isOfSignal(end));
+    const isGlitch = isNoFaultOfIts && stopped === undefined;
     return { status: isGlitch ? 'glitch' : 'error', reason };
   }
 
