@@ -58,6 +58,8 @@ export class LoopRunner<I extends LoopItem> {
   /** Of how many held items the last event told. */
   #toldHeld = 0;
   #refreshedMs = Number.NEGATIVE_INFINITY;
+  /** The last claim was refused, and the view was not brought up to date since. */
+  #wasRefused = false;
 
   constructor(settings: RunLoopSettings<I>) {
     this.#settings = settings;
@@ -247,15 +249,21 @@ export class LoopRunner<I extends LoopItem> {
     const { state } = this.#settings;
     const isHeld = (): boolean => state.standing(id).standing === 'held-elsewhere';
     const ageMs = state.environment.monotonicMs() - this.#refreshedMs;
-    // What others took meanwhile need not be asked for; and before asking for what they hold, see whether that has ended.
-    if (ageMs >= (isHeld() ? HELD_POLL_MS : SHARED_AGE_MS) && state.othersAtWork > 0) {
+    const isOld = ageMs >= (isHeld() ? HELD_POLL_MS : SHARED_AGE_MS);
+    // What others took meanwhile need not be asked for; and before asking for what they hold, see whether that has ended. Whose claim is
+    // refused, and who takes itself for alone, has others that its view lacks: it would ask for all that they did, in the same order.
+    if (state.othersAtWork > 0 ? isOld : this.#wasRefused) {
       this.#refreshedMs = state.environment.monotonicMs();
       await state.refresh();
+      this.#wasRefused = false;
       this.#candidates.prune((candidate) => this.#needsNoTurn(candidate));
     }
     // A holder that was seen before this run was registered may be dead: the claim finds out.
     const isHeldByTheLiving = state.othersAtWork > 0 && isHeld();
-    return isHeldByTheLiving || !state.isOutstanding(id) ? undefined : await state.claim(id, { digest });
+    if (isHeldByTheLiving || !state.isOutstanding(id)) return undefined;
+    const claim = await state.claim(id, { digest });
+    if (claim === undefined) this.#wasRefused = true;
+    return claim;
   }
 
   async #work({ id, item, claim }: Begun<I>): Promise<WorkEnd> {

@@ -119,6 +119,15 @@ describe('runLoop among other runs', () => {
     for (const { result } of ends) expect(result.status).to.equal('completed');
   });
 
+  it('flat-cost: does not ask for all that another run did, one by one, though its view lacks that run', async () => {
+    const store = createMemoryStore();
+    const [early, late] = [await loop(store), await loop(store)];
+    const items = numbered(60);
+    const { result } = await early.run({ items, work: (id) => (id === '0' ? late.run({ items: items.slice(1, 50) }) : undefined) });
+    expect(result.counts).to.include({ started: 11, skipped: 49 });
+    expect(early.backend.log.filter(({ answer }) => typeof answer === 'object' && !answer.ok)).to.have.length(1);
+  });
+
   it('waits for what another run holds', async () => {
     const store = createMemoryStore();
     const [a, b] = [await loop(store), await loop(store)];
