@@ -139,10 +139,13 @@ export async function extentOfCopy({ backup }: StoreNames): Promise<Extent | und
   return await withAttached(backup, 'store', extentOf).catch(() => undefined);
 }
 
-/** How long ago a copy was finished, or one was last written to that may be on its way. What is of a time to come tells nothing: the clock was put back. */
+/**
+ * How long ago a copy was finished, or one was last written to that may be on its way. What is of a time far to come tells nothing: the clock was
+ * put back. What is a little ahead is of now: a file system counts parts of a ms, and one on a server has a clock of its own.
+ */
 async function ageOf(names: StoreNames, now: number): Promise<number> {
   const underWay = names.temporariesAmong(await fs.readdir(names.directory)).map((name) => join(names.directory, name));
   const found = await Promise.all([names.backup, ...underWay].map(statIfPresent));
   const ages = found.map((stats) => now - Number(stats?.ctimeMs ?? Number.NEGATIVE_INFINITY));
-  return Math.min(...ages.filter((age) => age >= 0));
+  return Math.max(0, Math.min(...ages.filter((age) => age > -INTERVAL_MS)));
 }

@@ -11,6 +11,7 @@ import { openSqliteBackend } from '../src/open-sqlite-backend.js';
 import { put, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
 
 const COMMITS_ENOUGH = 1_000;
+const SECOND_MS = 1_000;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 
@@ -39,6 +40,7 @@ describe('sqlite: the copy', () => {
     withStore(async (path) => {
       expect(await copiesMade(path, { isOld: true })).to.equal(1);
       expect(await copiesMade(path, { isOld: false })).to.equal(0);
+      expect(await copiesMade(path, { now: () => Date.now() - SECOND_MS }), 'as seen by a clock that is a little behind').to.equal(0);
       fs.rmSync(new StoreNames(path).backup);
       const temporary = new StoreNames(path).temporary();
       fs.writeFileSync(temporary, '');
