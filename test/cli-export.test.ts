@@ -14,7 +14,8 @@ import { seeded, seedFromEnvironment } from './support/seeded.js';
 import { countAt, exportAt, makeVariedLoop } from './support/varied-loop.js';
 
 const ITEMS = 300;
-const KILLS = 6;
+const KILLS = 5;
+const ITEMS_WHEN_KILLED = 2_000;
 
 describe('loopstate export and import', () => {
   const directory = freshDirectories();
@@ -108,7 +109,7 @@ describe('loopstate export and import', () => {
       });
 
       it(`acked-survives: an import that is killed ${KILLS} times can be run again, and ends equal`, async () => {
-        const text = await source(4_000);
+        const text = await source(ITEMS_WHEN_KILLED);
         writeFileSync(path('x.jsonl'), text);
         const random = seeded(seed + kind.length);
         const run = async (killAfterMs?: number) => {
@@ -126,9 +127,9 @@ describe('loopstate export and import', () => {
           // It takes a while until anything is put.
           if ((await run((0.4 + 0.6 * random()) * withinMs)).code === null) kills += 1;
           const count = await countAt(url);
-          if (count > 0 && count < 4_000) partial += 1;
-          withinMs *= count === 0 ? 1.2 : count < 4_000 ? 1 : 0.9;
-          if (count < 4_000) continue;
+          if (count > 0 && count < ITEMS_WHEN_KILLED) partial += 1;
+          withinMs *= count === 0 ? 1.2 : count < ITEMS_WHEN_KILLED ? 1 : 0.9;
+          if (count < ITEMS_WHEN_KILLED) continue;
           expect((await exportAt(url)) === text, 'the export is that of the source').to.equal(true);
           url = another();
         }

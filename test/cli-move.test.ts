@@ -15,8 +15,8 @@ import { seeded, seedFromEnvironment } from './support/seeded.js';
 import { countAt, exportAt, kindsAt, makeVariedLoop, variedEntries } from './support/varied-loop.js';
 
 const ITEMS = 50_000;
-const ITEMS_WHEN_KILLED = 4_000;
-const KILLS_PER_LEG = 6;
+const ITEMS_WHEN_KILLED = 2_000;
+const KILLS_PER_LEG = 5;
 
 describe('loopstate copy', () => {
   const directory = freshDirectories();

@@ -93,7 +93,7 @@ export function testFleet(fixture: BackendFixture): void {
     }).timeout(240_000);
 
     it('one-item: 32 workers at once disturb nobody', async () => {
-      const loop = { items: 800, workMs: 1 };
+      const loop = { items: 400, workMs: 1 };
       await Promise.all(Array.from({ length: 32 }, () => fleet.start(place.url, loop)));
       await fleet.finished();
       expect(fleet.events('unavailable', 'lease-at-risk', 'lost', 'claim-lost')).to.deep.equal([]);

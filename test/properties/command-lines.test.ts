@@ -167,7 +167,7 @@ describe('random command lines', () => {
 
   it('no defect, no stack trace, no control character, no end without a code', async () => {
     let cases = 0;
-    await holdsFor(fc.array(line, { minLength: 1, maxLength: 4, size: 'max' }), 60, async (lines) => {
+    await holdsFor(fc.array(line, { minLength: 1, maxLength: 4, size: 'max' }), 45, async (lines) => {
       const directory = mkdtempSync(join(tmpdir(), 'loopstate-lines-'));
       try {
         furnish(directory);
@@ -180,7 +180,7 @@ describe('random command lines', () => {
         rmSync(directory, { recursive: true, force: true });
       }
     });
-    prove({ test: 'P4 random command lines', backend: 'every', counts: { cases }, least: { cases: 120 } });
+    prove({ test: 'P4 random command lines', backend: 'every', counts: { cases }, least: { cases: 80 } });
   }).timeout(PROPERTY_TIMEOUT_MS);
 });
 

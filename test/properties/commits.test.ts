@@ -68,7 +68,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('reopen' as const, 'read' as const, 'follow' as const), handle }) },
 );
 
-forEachBackend('random commits', { memory: 400, file: 200, sqlite: 25, redis: 150 }, ({ fixture, cases }) => {
+forEachBackend('random commits', { memory: 200, file: 120, sqlite: 25, redis: 100 }, ({ fixture, cases }) => {
   it('commit/all-or-nothing, commit/check-now, commit/conflict-is-a-value, commit/one-revision: as the model', async () => {
     const counts = { cases: 0, commits: 0 };
     const steps = fc.array(step, { minLength: 3, maxLength: 25, size: 'max' });

@@ -37,7 +37,7 @@ const badNames = (bytes: number): fc.Arbitrary<unknown> =>
     wellFormed.map((text) => `${text}\udbff`),
   );
 
-forEachBackend('ids and values', { memory: 120, file: 60, sqlite: 12, redis: 60 }, ({ fixture, cases }) => {
+forEachBackend('ids and values', { memory: 60, file: 40, sqlite: 12, redis: 40 }, ({ fixture, cases }) => {
   it('value/exact: what JSON can bring back comes back, and all else is refused before anything is written', async () => {
     const entry = fc.record({ key: names(LIMITS.keyBytes), value: storableValue });
     const entries = fc.uniqueArray(entry, { minLength: 1, maxLength: 6, selector: ({ key }) => key });

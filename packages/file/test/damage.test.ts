@@ -122,7 +122,8 @@ describe('file: damage', function () {
       const made = await make(ending);
       let cases = 0;
       let losses = 0;
-      for (const damage of damages(made.files)) {
+      // Three bits of each byte of what was closed; of what was killed, to be quicker, one.
+      for (const damage of damages(made.files, ending === 'killed' ? 'in turn' : 'all')) {
         if (damage.files.size === 0) continue; // Nothing is left that could say that anything was there.
         const { wrong, isLost } = await judge(made, damage);
         expect(wrong, damage.label).to.deep.equal([]);

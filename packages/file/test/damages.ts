@@ -16,9 +16,12 @@ export interface Damage {
 /** One bit that keeps a letter a letter, one that changes its case, one that makes it no ASCII. */
 const MASKS = [0x01, 0x20, 0x80];
 
+/** Which bits of a byte are flipped: one after another, or, of each byte, one, in turn. */
+export type Flips = 'all' | 'in turn';
+
 /** Every kind of damage to each file, at every byte and length, and to each two of them. */
-export function* damages(files: Files): Generator<Damage> {
-  for (const name of files.keys()) yield* damagesOfOne(files, name);
+export function* damages(files: Files, flips: Flips): Generator<Damage> {
+  for (const name of files.keys()) yield* damagesOfOne(files, name, flips);
   yield* cuts(files);
   for (const [a, bytesOfA] of files) {
     for (const [b, bytesOfB] of files) {
@@ -42,7 +45,7 @@ export function* cuts(files: Files): Generator<Damage> {
   }
 }
 
-function* damagesOfOne(files: Files, name: string): Generator<Damage> {
+function* damagesOfOne(files: Files, name: string, flips: Flips): Generator<Damage> {
   const bytes = files.get(name)!;
   const end = contentBytes(bytes);
   const damaged = (label: string, changed: Buffer): Damage => {
@@ -54,7 +57,7 @@ function* damagesOfOne(files: Files, name: string): Generator<Damage> {
   yield damaged('doubled', Buffer.concat([bytes, bytes]));
   for (const text of FOREIGN) yield damaged(`foreign: ${text}`, Buffer.from(text));
   for (let at = 0; at < end; at++) {
-    for (const mask of MASKS) {
+    for (const mask of flips === 'all' ? MASKS : [MASKS[at % MASKS.length]!]) {
       const flipped = Buffer.from(bytes);
       flipped[at] = flipped[at]! ^ mask;
       yield damaged(`byte ${at} ^ ${mask}`, flipped);

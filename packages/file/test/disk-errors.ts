@@ -11,7 +11,9 @@ import { type Fault, ModelledDisk, systemError } from './modelled-disk.js';
 /** The calls that may take less than they are given. */
 export const WRITES: readonly string[] = ['write', 'writeSynced'];
 
-const CODES = ['EIO', 'ENOSPC', 'EDQUOT', 'EMFILE', 'EROFS', 'EACCES', 'EINTR'];
+/** The errors that each call fails with, and those that it fails with in turn. */
+const CODES = ['EIO', 'ENOSPC', 'EINTR'];
+const CODES_IN_TURN = ['EDQUOT', 'EMFILE', 'EROFS', 'EACCES'];
 /** How many calls a disk stays full. */
 const FULL_CALLS = 25;
 
@@ -42,14 +44,15 @@ export async function callsOf(openers: Openers): Promise<string[]> {
   return names;
 }
 
-/** Each error at each call; a disk that fails from any call on, or is full for a while; and each write that takes too little. */
+/** Errors at each call; a disk that fails from any call on, or is full for a while; and each write that takes too little. */
 export function* troubles(calls: readonly string[]): Generator<Trouble> {
   for (const [at, name] of calls.entries()) {
     const failWhere =
       (code: string, isMeant: (index: number, name: string) => boolean): Fault =>
       ({ index, name, path }) =>
         isMeant(index, name) ? systemError(code, path) : undefined;
-    for (const code of CODES) yield { label: `${code} at ${name}, call ${at}`, fault: failWhere(code, (index) => index === at) };
+    for (const code of [...CODES, CODES_IN_TURN[at % CODES_IN_TURN.length]!])
+      yield { label: `${code} at ${name}, call ${at}`, fault: failWhere(code, (index) => index === at) };
     yield { label: `EIO from ${name}, call ${at}, on`, fault: failWhere('EIO', (index) => index >= at) };
     const takesSpace = (index: number, name: string) =>
       index >= at && index < at + FULL_CALLS && (name === 'createFile' || WRITES.includes(name));

@@ -55,7 +55,7 @@ describe('file: power cuts on a modelled disk', function () {
 
   for (const failedSyncs of ['drop', 'keep'] as const) {
     it(`commit/acked-survives: a sync that fails once, and ${failedSyncs === 'drop' ? 'drops' : 'keeps'} its data, costs nothing acknowledged`, async () => {
-      const { states, violation } = await sweepFailedSyncs(open, { rounds: 4, groupCommits: 2 }, failedSyncs);
+      const { states, violation } = await sweepFailedSyncs(open, { rounds: 3, groupCommits: 2 }, failedSyncs);
       expect(violation).to.equal(undefined);
       prove({ test: 'S4 failed syncs', backend: 'file', counts: { states }, least: { states: 200 } });
     });
