@@ -30,15 +30,22 @@ async function put(url: string, puts: { key: string; value: Json }[]): Promise<v
   await backend.close();
 }
 
-/** All that stands in the keys of a server. */
-async function keysOf(port: number): Promise<{ readonly [key: string]: Reply }> {
-  const contents: [string, Reply][] = [];
+/** All that stands in the keys of a server. The fields of a hash come in an order that changes while the server makes its table anew. */
+async function keysOf(port: number): Promise<{ readonly [key: string]: Reply | { readonly [field: string]: Reply } }> {
+  const contents: [string, Reply | { readonly [field: string]: Reply }][] = [];
   for (const key of ((await askRedis(port, 'KEYS', '*')) as string[]).sort()) {
     const type = String(await askRedis(port, 'TYPE', key));
     const read: Record<string, string[]> = { hash: ['HGETALL', key], zset: ['ZRANGE', key, '0', '-1', 'WITHSCORES'] };
-    contents.push([key, await askRedis(port, ...(read[type] ?? ['STRLEN', key]))]);
+    const found = await askRedis(port, ...(read[type] ?? ['STRLEN', key]));
+    contents.push([key, type === 'hash' ? fieldsOf(found as Reply[]) : found]);
   }
   return Object.fromEntries(contents);
+}
+
+function fieldsOf(found: readonly Reply[]): { readonly [field: string]: Reply } {
+  const fields: { [field: string]: Reply } = {};
+  for (let at = 0; at < found.length; at += 2) fields[String(found[at])] = found[at + 1] as Reply;
+  return fields;
 }
 
 interface Case {
