@@ -91,7 +91,7 @@ describe('loopstate compact', function () {
       const known = await idsOf(url);
       let kills = 0;
       let states = 0;
-      for (; states < 15; states++) {
+      for (; states < 10; states++) {
         const { child, end } = await startCli(['compact', '--state', url], { cwd: directory() });
         await sleep(150 + random() * 400);
         if (child.kill('SIGKILL')) kills += 1;
@@ -104,7 +104,7 @@ describe('loopstate compact', function () {
         test: 'C1 killed compactions',
         backend: url.startsWith('sqlite') ? 'sqlite' : 'file',
         counts: { kills, states },
-        least: { states: 15 },
+        least: { states: 10 },
       });
     });
   }

@@ -92,9 +92,9 @@ export function testFleet(fixture: BackendFixture): void {
       await fleet.expectAllRecorded(place.url, loop.items);
     }).timeout(240_000);
 
-    it('one-item: 32 workers at once disturb nobody', async () => {
+    it('one-item: 24 workers at once disturb nobody', async () => {
       const loop = { items: 400, workMs: 1 };
-      await Promise.all(Array.from({ length: 32 }, () => fleet.start(place.url, loop)));
+      await Promise.all(Array.from({ length: 24 }, () => fleet.start(place.url, loop)));
       await fleet.finished();
       expect(fleet.events('unavailable', 'lease-at-risk', 'lost', 'claim-lost')).to.deep.equal([]);
       expect(fleet.broken().slice(0, 3)).to.deep.equal([]);
