@@ -168,6 +168,24 @@ describe('runLoop among other runs', () => {
     expect(ran).to.deep.equal(['x']);
   });
 
+  it('once-recorded: waits for a changed item that another run, which found it changed too, runs again', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    await a.run({ items: ['x'], digest: () => 'old' });
+    await b.state.refresh();
+    const rerun = { items: ['x'], digest: () => 'new', onChange: 'rerun' } as const;
+    let theirs: Promise<{ readonly ran: string[] }> | undefined;
+    await a.run({
+      ...rerun,
+      work: async () => {
+        theirs = b.run(rerun);
+        expect(await Promise.race([theirs, sleep(300)])).to.equal(undefined);
+      },
+    });
+    expect((await theirs)?.ran).to.deep.equal([]);
+    expect(await b.state.read('x')).to.include({ status: 'completed', round: 2, digest: 'new' });
+  });
+
   it('tells of an item that was taken over, and ends when its taker recorded it', async () => {
     const store = createMemoryStore();
     const { state, run } = await loop(store);
