@@ -6,6 +6,7 @@
  * **Invariants:**
  * - nothing is begun while an outcome can't be recorded, nor after a stop;
  * - the work of one claim runs once, however often its recording is tried;
+ * - while workers are on standby, another one waits for a change, or looks for something to do and calls the next of them after that;
  * - when the workers have ended, nothing that was claimed here is still held, unless the store was out of reach.
  */
 import pRetry from 'p-retry';
@@ -50,6 +51,9 @@ export class LoopRunner<I extends LoopItem> {
   /** Aborted when running work is to end too: recordings are no longer tried. */
   readonly #hard = new AbortController();
   readonly #wakers = new Set<() => void>();
+  /** Workers that have nothing to do, behind the one that waits for something to become possible, and until when that one does. */
+  readonly #standby: (() => void)[] = [];
+  #waitsUntilMs: number | undefined;
   #stop: StopReason | undefined;
   #failure: { readonly error: unknown } | undefined;
   #blocked = 0;
@@ -133,31 +137,49 @@ export class LoopRunner<I extends LoopItem> {
 
   /** The next item, claimed; `undefined` when there is no more to begin. */
   async #acquire(): Promise<Begun<I> | undefined> {
-    while (this.#stop === undefined) {
-      if (this.#blocked > 0) {
-        await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
-        continue;
+    try {
+      while (this.#stop === undefined) {
+        if (this.#blocked > 0) {
+          await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
+          continue;
+        }
+        const candidate = await this.#candidates.take({ isIdle: this.#active.size === 0, isShared: this.#settings.state.othersAtWork > 0 });
+        if (candidate === undefined) {
+          if (this.#candidates.isExhausted && this.#active.size === 0) return undefined;
+          await this.#pause();
+          continue;
+        }
+        this.#callNext();
+        const begun = await this.#tryToBegin(candidate);
+        if (begun !== undefined) return begun;
       }
-      const candidate = await this.#candidates.take({ isIdle: this.#active.size === 0, isShared: this.#settings.state.othersAtWork > 0 });
-      if (candidate === undefined) {
-        if (this.#candidates.isExhausted && this.#active.size === 0) return undefined;
-        await this.#pause();
-        continue;
-      }
-      const begun = await this.#tryToBegin(candidate);
-      if (begun !== undefined) return begun;
+      return undefined;
+    } finally {
+      this.#callNext();
     }
-    return undefined;
   }
 
-  /** Waits until something may have become possible. */
+  /** Has one more worker look for something to do: there may be more than the caller takes. */
+  #callNext(): void {
+    this.#standby.pop()?.();
+  }
+
+  /** Waits until something may have become possible. One worker does that: if thousands did, all would look again whenever an item ends. */
   async #pause(): Promise<void> {
     const { state, waitForOthers } = this.#settings;
+    const { dueMs } = this.#candidates;
+    if (this.#waitsUntilMs !== undefined) {
+      // What was put by meanwhile may be due sooner.
+      if (dueMs < this.#waitsUntilMs) this.#wake();
+      return await new Promise((resolve) => this.#standby.push(resolve));
+    }
     const held = this.#active.size === 0 ? this.#candidates.onlyHeld : 0;
     if (held > 0 && !waitForOthers) return this.#halt('held-elsewhere');
     if (held > 0 && held !== this.#toldHeld) this.#emit({ type: 'waiting-for-others', items: held });
     this.#toldHeld = held;
-    await this.#change(this.#candidates.dueMs - state.environment.monotonicMs());
+    this.#waitsUntilMs = dueMs;
+    await this.#change(dueMs - state.environment.monotonicMs());
+    this.#waitsUntilMs = undefined;
   }
 
   async #tryToBegin(candidate: Candidate<I>): Promise<Begun<I> | undefined> {

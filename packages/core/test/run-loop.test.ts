@@ -3,7 +3,16 @@
  * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
  */
 import { EventEmitter, once } from 'node:events';
-import { createMemoryStore, Glitch, type LoopEvent, LoopState, openMemoryBackend, type RunLoopOptions, runLoop } from '@loopstate/core';
+import {
+  createMemoryStore,
+  Glitch,
+  type LoopEvent,
+  LoopState,
+  openMemoryBackend,
+  type RunLoopOptions,
+  realEnvironment,
+  runLoop,
+} from '@loopstate/core';
 import { expect } from 'chai';
 import { codeOf } from './support/codes.js';
 import { loop, numbered, sleep } from './support/loop.js';
@@ -124,6 +133,49 @@ describe('runLoop', () => {
     };
     await run({ items: numbered(40), work, concurrency: 8 });
     expect(most).to.equal(8);
+  });
+
+  it('flat-cost: the end of an item costs the same, however many workers have nothing to do', async () => {
+    let readings = 0;
+    const monotonicMs = (): number => {
+      readings += 1;
+      return performance.now();
+    };
+    const state = await LoopState.open(openMemoryBackend(), { environment: { ...realEnvironment, monotonicMs } });
+    const count = 300;
+    const ends: (() => void)[] = [];
+    const work = (): Promise<void> => new Promise((resolve) => ends.push(resolve));
+    const loop = runLoop({ items: numbered(count), state, concurrency: count, work });
+    while (ends.length < count) await sleep(1);
+    await sleep(1);
+    readings = 0;
+    for (const end of ends) {
+      end();
+      await new Promise(setImmediate);
+    }
+    expect((await loop).counts.completed).to.equal(count);
+    expect(readings / count).to.be.below(20);
+  });
+
+  it('begins what becomes possible with as many workers as it is told, though they had nothing to do', async () => {
+    const { run } = await loop();
+    let running = 0;
+    let most = 0;
+    const { result } = await run({
+      items: numbered(20),
+      concurrency: 20,
+      retries: 1,
+      backoff: { minDelayMs: 20, maxDelayMs: 20 },
+      digest: () => sleep(10).then(() => 'v1'),
+      work: async (_item, { attempt }) => {
+        if (attempt === 1) throw new Error('once');
+        most = Math.max(most, ++running);
+        await sleep(50);
+        running -= 1;
+      },
+    });
+    expect(result.counts).to.include({ completed: 20, retries: 20 });
+    expect(most).to.equal(20);
   });
 
   it('pulls items as they are needed, from an endless input too', async () => {
