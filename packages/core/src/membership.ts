@@ -13,7 +13,7 @@
  */
 import type { Check } from './backend.js';
 import type { Environment } from './environment.js';
-import { LoopStateError } from './errors.js';
+import { isLoopStateError, LoopStateError } from './errors.js';
 import { crashed, type NextRecord, released } from './item-results.js';
 import { beatKey, type ItemRecord, itemKey, META_KEY, RECORD_FORMAT, runKey } from './loop-records.js';
 import type { KnownRun } from './loop-view.js';
@@ -68,6 +68,8 @@ export class Membership {
   #lastBeatMs = 0;
   #lookedMs = Number.NEGATIVE_INFINITY;
   #isAtRisk = false;
+  /** A registration was sent and never answered: it may stand all the same. */
+  #isInDoubt = false;
   #hasEnded = false;
 
   constructor(link: StoreLink, environment: Environment, options: MembershipOptions) {
@@ -153,6 +155,7 @@ export class Membership {
     // Also of a run that is not registered: a restoration may be due, and this is the last call that could make it.
     const ended = this.#guard.run(async () => {
       const { runs } = this.#link.view;
+      if (this.#isInDoubt) await this.#link.refresh();
       // Again if a heartbeat stands in the way the reply to which was lost: the view knows it then.
       for (let run = runs.get(this.#runId); run !== undefined; run = runs.get(this.#runId)) {
         await this.#link.send({ deletes: this.#recordsOf(run) }, this.#link.nextBy(run.runId));
@@ -181,7 +184,10 @@ export class Membership {
       if (this.#hasBeats) puts.push({ key: beatKey(this.#runId), value: {}, revision: 0 });
       const { meta } = this.#link.view;
       if (meta === undefined) puts.push({ key: META_KEY, value: { format: RECORD_FORMAT, store: this.#environment.newId() }, revision: 0 });
-      const result = await this.#link.send({ puts }, this.#link.nextBy(this.#runId));
+      const result = await this.#link.send({ puts }, this.#link.nextBy(this.#runId)).catch((error: unknown) => {
+        this.#isInDoubt ||= isLoopStateError(error, 'LOOPSTATE_OUTCOME_UNKNOWN');
+        throw error;
+      });
       if (result.ok) {
         this.#revision = result.revision;
         break;

@@ -302,6 +302,18 @@ describe('Takeover', () => {
     expect(await b.state.reset()).to.equal(1);
   });
 
+  it('takes its records away on close, though no reply to its registration ever came', async () => {
+    const { world, open } = fleet();
+    const a = await open(world.process('host-a'));
+    const b = await open(world.process('host-b'));
+    a.backend.faults.push('reply-lost', 'away', 'away', 'away', 'away', 'away');
+    expect(await codeOf(a.state.begin('x'))).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+    expect((await b.state.snapshot()).runs).to.have.length(1);
+    await a.state.close();
+    expect((await b.state.snapshot()).runs).to.deep.equal([]);
+    expect(await b.state.reset()).to.equal(0);
+  });
+
   it('forgets heartbeats after close, and keeps no timer', async () => {
     const { world, open } = fleet();
     const a = await open(world.process('host-a'));
