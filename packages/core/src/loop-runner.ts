@@ -203,8 +203,7 @@ export class LoopRunner<I extends LoopItem> {
     this.#active.set(id, 'claiming');
     let claim: Claim | undefined;
     try {
-      const digest = await this.#changedItems.digestOf(candidate);
-      claim = await this.#persist(() => this.#claim(id, digest), this.#soft.signal);
+      claim = await this.#persist(() => this.#claim(candidate), this.#soft.signal);
     } finally {
       if (claim === undefined) {
         this.#active.delete(id);
@@ -267,8 +266,9 @@ export class LoopRunner<I extends LoopItem> {
     return true;
   }
 
-  async #claim(id: string, digest: string | undefined): Promise<Claim | undefined> {
+  async #claim(candidate: Candidate<I>): Promise<Claim | undefined> {
     const { state } = this.#settings;
+    const { id } = candidate;
     const isHeld = (): boolean => state.standing(id).standing === 'held-elsewhere';
     const ageMs = state.environment.monotonicMs() - this.#refreshedMs;
     const isOld = ageMs >= (isHeld() ? HELD_POLL_MS : SHARED_AGE_MS);
@@ -278,11 +278,13 @@ export class LoopRunner<I extends LoopItem> {
       this.#refreshedMs = state.environment.monotonicMs();
       await state.refresh();
       this.#wasRefused = false;
-      this.#candidates.prune((candidate) => this.#needsNoTurn(candidate));
+      this.#candidates.prune((ahead) => this.#needsNoTurn(ahead));
     }
     // A holder that was seen before this run was registered may be dead: the claim finds out.
     const isHeldByTheLiving = state.othersAtWork > 0 && isHeld();
     if (isHeldByTheLiving || !state.isOutstanding(id)) return undefined;
+    // Only now: it may take the reading of a large file, and what others hold is looked at again and again.
+    const digest = await this.#changedItems.digestOf(candidate);
     const claim = await state.claim(id, { digest });
     if (claim === undefined) this.#wasRefused = true;
     return claim;

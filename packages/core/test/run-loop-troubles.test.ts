@@ -141,6 +141,21 @@ describe('runLoop among other runs', () => {
     expect(events).to.include('waiting-for-others');
   });
 
+  it('asks once what an item is like that another run holds, however long it waits for it', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    await a.state.claim('x');
+    let asked = 0;
+    const digest = (): string => `${++asked}`;
+    const waiting = b.run({ items: ['x'], digest });
+    await sleep(1_200);
+    expect(asked).to.equal(1);
+    await a.state.release('x');
+    expect((await waiting).ran).to.deep.equal(['x']);
+    expect(asked).to.equal(2);
+    expect(await b.state.read('x')).to.include({ status: 'completed', digest: '2' });
+  });
+
   it('does not wait when told not to', async () => {
     const store = createMemoryStore();
     const [a, b] = [await loop(store), await loop(store)];
