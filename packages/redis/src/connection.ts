@@ -2,6 +2,7 @@
  * One connection to the server that holds a job, owned by `KeyvRedis`. The driver neither queues nor repeats nor reconnects here:
  * a connection that is lost stays lost, and what comes after it is a new one.
  */
+import { setMaxListeners } from 'node:events';
 import KeyvRedis, { createClient, createCluster } from '@keyv/redis';
 import { withDeadline } from './deadline.js';
 import { plainCause } from './trouble.js';
@@ -154,7 +155,7 @@ class GivenConnection implements Connection {
   readonly #send: Sender;
   /** The client, if nobody else has it. */
   readonly #made: DriverClient | undefined;
-  #abort = new AbortController();
+  #abort = abortForMany();
   #isDropped = false;
 
   constructor(send: Sender, made: DriverClient | undefined) {
@@ -176,11 +177,18 @@ class GivenConnection implements Connection {
 
   drop(): void {
     this.#abort.abort();
-    this.#abort = new AbortController();
+    this.#abort = abortForMany();
     if (this.#made === undefined) return;
     this.#isDropped = true;
     destroyClient(this.#made);
   }
+}
+
+/** Every command listens to it until it is sent; Node would warn of a leak from eleven on. */
+function abortForMany(): AbortController {
+  const abort = new AbortController();
+  setMaxListeners(0, abort.signal);
+  return abort;
 }
 
 /**

@@ -71,6 +71,21 @@ describe('redis: clients of the caller', () => {
     await own.remove();
   });
 
+  it('nobody is warned of a leak when many calls of one turn wait to be sent by a given client', async () => {
+    const client = createClient({ url: `redis://127.0.0.1:${server.port}` });
+    client.on('error', () => {});
+    await client.connect();
+    const warnings: Error[] = [];
+    const take = (warning: Error): unknown => warnings.push(warning);
+    process.on('warning', take);
+    const store = await openHere({ client, job: newJob() });
+    await Promise.all(Array.from({ length: 100 }, (_, n) => store.read([`${n}`])));
+    process.off('warning', take);
+    expect(warnings).to.deep.equal([]);
+    await store.close();
+    client.destroy();
+  });
+
   it('close/final: a client that was made from options is ended, with the handle or when opening it fails', async () => {
     const url = `redis://127.0.0.1:${server.port}`;
     const clients = async () => Number(await infoOf(server.port, 'connected_clients'));
