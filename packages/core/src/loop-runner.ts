@@ -9,6 +9,7 @@
  * - while workers are on standby, another one waits for a change, or looks for something to do and calls the next of them after that;
  * - when the workers have ended, nothing that was claimed here is still held, unless the store was out of reach.
  */
+import { setMaxListeners } from 'node:events';
 import pRetry from 'p-retry';
 import { Candidates } from './candidates.js';
 import { ChangedItems } from './changed-items.js';
@@ -67,6 +68,8 @@ export class LoopRunner<I extends LoopItem> {
 
   constructor(settings: RunLoopSettings<I>) {
     this.#settings = settings;
+    // While the store is away every worker listens to one of them; Node would warn of a leak from eleven on.
+    setMaxListeners(0, this.#soft.signal, this.#hard.signal);
     this.#changedItems = new ChangedItems(settings);
     const { monotonicMs, random } = settings.state.environment;
     this.#candidates = new Candidates(settings.items, {

@@ -40,6 +40,27 @@ describe('runLoop and a store that fails', () => {
     expect(events).to.include('unavailable').and.include('available');
   });
 
+  it('nobody is warned of a leak while many outcomes wait for a store that is away', async () => {
+    const { backend, run } = await loop();
+    const warnings: Error[] = [];
+    const take = (warning: Error): unknown => warnings.push(warning);
+    process.on('warning', take);
+    const { result } = await run({
+      items: numbered(50),
+      concurrency: 50,
+      work: async () => {
+        await sleep(50);
+        backend.isAway = true;
+        setTimeout(() => {
+          backend.isAway = false;
+        }, 150);
+      },
+    });
+    process.off('warning', take);
+    expect(result.counts).to.include({ completed: 50, unrecorded: 0 });
+    expect(warnings).to.deep.equal([]);
+  });
+
   it('one-item: nothing begins while an outcome cannot be recorded, though claims succeed', async () => {
     const { backend, run } = await loop();
     backend.concerns = ({ puts = [] }) =>
