@@ -12,6 +12,7 @@ import { updateFileHeader } from '../src/headers.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend, type SqliteBackendOptions } from '../src/open-sqlite-backend.js';
 import { openForWriting, setUp, USUAL } from '../src/opening.js';
+import { isBusy } from '../src/trouble.js';
 import {
   codeOf,
   contentOf,
@@ -24,8 +25,6 @@ import {
   withStatementsCaught,
 } from './stores.js';
 
-/** Longer than SQLite itself waits for a lock. */
-const HELD_UP_MS = 60;
 const NFS = 0x6969;
 const TMPFS = 0x01021994;
 const NOBODY = 65_534;
@@ -272,15 +271,25 @@ describe('sqlite: opening', () => {
         await put(first, { one: 1 });
         let closing: Promise<void> | undefined;
         let count = 0;
-        const see: SeeStatement = async (_sql, pass) => {
+        let refused = '';
+        let tellWaiting: (() => void) | undefined;
+        const see: SeeStatement = async (sql, pass) => {
           if (closing === undefined && ++count === nth) {
             isReached = true;
+            const waiting = new Promise<void>((resolve) => {
+              tellWaiting = resolve;
+            });
             closing = first.close();
-            // It may have to wait for the one that is held up here.
-            await Promise.race([closing, sleep(HELD_UP_MS)]);
+            // Whoever waits for the one that is held up here, or has closed, changes no file while they are copied.
+            await Promise.race([closing, waiting]);
             fs.cpSync(here, left, { recursive: true });
           }
-          return await pass();
+          return await pass().catch((error) => {
+            // Refused once, a statement may be a question; whoever sends it again waits.
+            if (isBusy(error) && sql === refused) tellWaiting?.();
+            refused = sql;
+            throw error;
+          });
         };
         const second = await withStatementsCaught(see, () => openSqliteBackend(join(here, 'state.db')));
         await (closing ?? first.close());
