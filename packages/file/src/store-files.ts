@@ -15,9 +15,11 @@ const NAME_BYTES_MAX = 200;
 export async function resolveStatePath(disk: Disk, path: string): Promise<string> {
   let at = resolve(path);
   for (let links = 0; links < LINKS_MAX; links++) {
+    // First: from a directory that a symlink leads to, `..` is not the one above the symlink.
+    const directory = await realDirectory(disk, dirname(at));
     const target = await disk.readLink(at);
-    if (target === undefined) return join(await realDirectory(disk, dirname(at)), basename(at));
-    at = resolve(dirname(at), target);
+    if (target === undefined) return join(directory, basename(at));
+    at = resolve(directory, target);
   }
   throw Object.assign(new Error(`ELOOP: too many symlinks, ${path}`), { code: 'ELOOP' });
 }

@@ -149,6 +149,18 @@ describe('file: opening', () => {
     });
   });
 
+  it('once-recorded: a symlink leads to the same state, by whichever other one its directory is named', async () => {
+    await withDirectory(async (directory) => {
+      fs.mkdirSync(join(directory, 'a', 'b'), { recursive: true });
+      fs.symlinkSync(join('a', 'b'), join(directory, 'short'));
+      fs.symlinkSync(join('..', 'target.json'), join(directory, 'a', 'b', 'state.json'));
+      await put(join(directory, 'a', 'b', 'state.json'), 'x');
+      const backend = await openFileBackend(join(directory, 'short', 'state.json'));
+      expect((await backend.read(['x']))[0]?.value).to.equal(1);
+      await backend.close();
+    });
+  });
+
   it('sweeps temporaries away, never reads them, and touches no file of another name', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'state.json');

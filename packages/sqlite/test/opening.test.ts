@@ -203,6 +203,17 @@ describe('sqlite: opening', () => {
       await adapter.close();
     }));
 
+  it('once-recorded: a symlink leads to the same store, by whichever other one its directory is named', () =>
+    withDirectory(async (directory) => {
+      fs.mkdirSync(join(directory, 'a', 'b'), { recursive: true });
+      fs.symlinkSync(join('a', 'b'), join(directory, 'short'));
+      fs.symlinkSync(join('..', 'target.db'), join(directory, 'a', 'b', 'state.db'));
+      await made(join(directory, 'a', 'b', 'state.db'));
+      const store = await openSqliteBackend(join(directory, 'short', 'state.db'));
+      expect((await recordsOf(store)).size).to.equal(1);
+      await store.close();
+    }));
+
   it('keeps several jobs of a file apart', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');
