@@ -31,11 +31,15 @@ export const kernelLock: Lock = {
   async acquire(names) {
     const tryLock = await loadTryLock();
     // The descriptor is raw, and is not inherited by child processes: nothing but this process holds the lock.
-    let descriptor = fs.openSync(names.lock, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+    let descriptor = openLock(names.lock);
     try {
-      for (let tries = 1; !tryLock(descriptor); tries++) {
+      for (let tries = 1; !(tryLock(descriptor) && isNamed(descriptor, names.lock)); tries++) {
         if (tries === TRIES.count) throw lockedError(names, readHolder(names.holder));
         await sleep(TRIES.pauseMs);
+        // A file that was removed meanwhile keeps nobody out.
+        const another = openLock(names.lock);
+        fs.closeSync(descriptor);
+        descriptor = another;
       }
       shareLock(descriptor, names);
       writeHolder(names.holder);
@@ -45,9 +49,8 @@ export const kernelLock: Lock = {
     }
     return {
       async assertHeld() {
-        const standing = fs.statSync(names.lock, { bigint: true, throwIfNoEntry: false });
-        if (standing?.ino === fs.fstatSync(descriptor, { bigint: true }).ino) return;
-        const another = standing === undefined ? makeAnew(names.lock) : undefined;
+        if (isNamed(descriptor, names.lock)) return;
+        const another = makeAnew(names.lock);
         if (another === 'impossible') return;
         if (another === undefined || !tryLock(another)) {
           if (another !== undefined) fs.closeSync(another);
@@ -65,6 +68,16 @@ export const kernelLock: Lock = {
     };
   },
 };
+
+function openLock(path: string): number {
+  return fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+}
+
+/** True if the name leads to the file that is open. */
+function isNamed(descriptor: number, path: string): boolean {
+  const standing = fs.statSync(path, { bigint: true, throwIfNoEntry: false });
+  return standing?.ino === fs.fstatSync(descriptor, { bigint: true }).ino;
+}
 
 /** `undefined`: there is one now. `impossible`: nobody can make one there, where the directory was moved or the disk is full. */
 function makeAnew(path: string): number | 'impossible' | undefined {

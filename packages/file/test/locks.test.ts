@@ -103,6 +103,28 @@ describe('file: lock', () => {
     });
   });
 
+  it('fenced: who waits for a lock whose file is removed does not hold it beside the next one', async () => {
+    await withDirectory(async (directory) => {
+      const names = new StoreNames(join(directory, 'state.json'));
+      const first = await kernelLock.acquire(names);
+      const { openSync } = fs;
+      const leave = () => {
+        fs.rmSync(names.lock);
+        void first.release();
+      };
+      fs.openSync = (...args) => {
+        fs.openSync = openSync;
+        // By then the second has been refused once.
+        queueMicrotask(leave);
+        return openSync(...args);
+      };
+      const second = await kernelLock.acquire(names);
+      const refusal = await kernelLock.acquire(names).catch((error: unknown) => error);
+      expect(refusal).to.be.instanceOf(LockedError);
+      await second.release();
+    });
+  });
+
   it('fenced: who lost the file of its lock to another writes nothing more', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'state.json');
