@@ -11,7 +11,7 @@ export interface HeldLock {
   /**
    * Takes the lock again if its file was removed, by a sweeper of old files or by somebody who thought it stale.
    *
-   * Errors: `LOOPSTATE_LOCKED` where another was faster, and may have written since.
+   * Errors: `LOOPSTATE_LOCKED` where another was faster, and may have written since; any system error.
    */
   assertHeld(): Promise<void>;
   release(): Promise<void>;

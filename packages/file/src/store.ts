@@ -42,7 +42,7 @@ export interface StoreParts {
   readonly store: string;
   readonly log: RecordLog;
   readonly snapshots: SnapshotFile;
-  /** Errors: `LOOPSTATE_LOCKED` when another process has the store now. */
+  /** Errors: `LOOPSTATE_LOCKED` when another process has the store now; any other says that it can't be known. */
   readonly assertHeld: () => Promise<void>;
   readonly temporary: () => string;
   readonly now: () => number;
@@ -220,7 +220,8 @@ export class FileStore {
     try {
       await this.#parts.assertHeld();
     } catch (error) {
-      this.#stoppedBy ??= error;
+      // Anything else, such as a directory that was closed, says nothing of another process.
+      if (isLoopStateError(error, 'LOOPSTATE_LOCKED')) this.#stoppedBy ??= error;
     }
   }
 

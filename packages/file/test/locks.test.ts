@@ -125,6 +125,23 @@ describe('file: lock', () => {
     });
   });
 
+  it('acked-survives: a store whose lock cannot be looked at goes on', async () => {
+    await withDirectory(async (directory) => {
+      const [here, away] = [join(directory, 'here'), join(directory, 'away')];
+      const backend = await openFileBackend(join(here, 'state.json'));
+      fs.renameSync(here, away);
+      // What leads nowhere, for root too.
+      fs.symlinkSync('here', here);
+      expect((await backend.commit({ puts: [{ key: 'a', value: 1 }] })).ok).to.equal(true);
+      fs.rmSync(here);
+      fs.renameSync(away, here);
+      await backend.close();
+      const again = await openFileBackend(join(here, 'state.json'));
+      expect((await again.read(['a']))[0]?.value).to.equal(1);
+      await again.close();
+    });
+  });
+
   it('fenced: who lost the file of its lock to another writes nothing more', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'state.json');
