@@ -47,6 +47,7 @@ export const kernelLock: Lock = {
       fs.closeSync(descriptor);
       throw error;
     }
+    let isLost = false;
     return {
       async assertHeld() {
         if (isNamed(descriptor, names.lock)) return;
@@ -54,6 +55,7 @@ export const kernelLock: Lock = {
         if (another === 'impossible') return;
         if (another === undefined || !tryLock(another)) {
           if (another !== undefined) fs.closeSync(another);
+          isLost = true;
           throw lockedError(names, readHolder(names.holder));
         }
         fs.closeSync(descriptor);
@@ -62,7 +64,7 @@ export const kernelLock: Lock = {
       },
       async release() {
         // In this order: afterwards the holder may be another's.
-        removeHolder(names.holder);
+        if (!isLost) removeHolder(names.holder);
         fs.closeSync(descriptor);
       },
     };

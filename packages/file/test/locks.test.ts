@@ -171,6 +171,8 @@ describe('file: lock', () => {
       await backend.close();
       expect(fs.readFileSync(path, 'utf8')).to.equal(before);
       expect(backend.recovery.map(({ code }) => code)).to.deep.equal(['compaction-failed']);
+      const third = await openFileBackend(path).catch((error: unknown) => error);
+      expect((third as LockedError).holder).to.include({ pid: process.pid });
       await other.release();
     });
   });
