@@ -153,9 +153,14 @@ function shareLock(descriptor: number, { lock, state, previous }: StoreNames): v
     const own = fs.fstatSync(descriptor);
     // What a link leads to may be anything, and root would give it away.
     if (own.nlink !== 1 || fs.lstatSync(lock).ino !== own.ino) return;
-    // Only root may give it away; its owner may give it to a group of his.
-    fs.fchownSync(descriptor, own.uid === 0 ? like.uid : own.uid, like.gid);
-    fs.fchmodSync(descriptor, 0o600 | ((like.mode & 0o022) * 3));
+    let writers = like.mode & 0o022;
+    try {
+      // Only root may give it away; its owner may give it to a group of his.
+      fs.fchownSync(descriptor, own.uid === 0 ? like.uid : own.uid, like.gid);
+    } catch {
+      writers = (like.mode & 0o002) * 0o11; // It is of another group than the state, which is one of the others there.
+    }
+    fs.fchmodSync(descriptor, 0o600 | (writers * 3));
   } catch {
     // It is taken, and that is what counts.
   }

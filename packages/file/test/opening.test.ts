@@ -149,6 +149,23 @@ describe('file: opening', () => {
     });
   });
 
+  it('always-starts: what everybody may write is locked by nobody for himself', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      await put(path, 'x');
+      await put(path, 'y');
+      fs.rmSync(`${path}.lock`);
+      fs.chmodSync(directory, 0o777);
+      for (const name of fs.readdirSync(directory)) {
+        fs.chmodSync(join(directory, name), 0o666);
+        if (IS_ROOT) fs.chownSync(join(directory, name), OWNER, OWNER);
+      }
+      // Of no group of the state's.
+      await asMember(() => put(path, 'z'));
+      expect(mode(`${path}.lock`)).to.equal('666');
+    });
+  });
+
   it('once-recorded: a symlink leads to the same state, by whichever other one its directory is named', async () => {
     await withDirectory(async (directory) => {
       fs.mkdirSync(join(directory, 'a', 'b'), { recursive: true });
