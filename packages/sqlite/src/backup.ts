@@ -101,7 +101,8 @@ export async function finishBackup(names: StoreNames, temporary: string, begun: 
   await withAttached(temporary, 'store', verifyRecords);
   const extent = await withAttached(temporary, 'store', extentOf);
   if (!mayReplace(await extentOfCopy(names), extent)) throw new Error('it holds what the database does not');
-  const like = await statIfPresent(names.database);
+  // Where it is gone, its locks say best who may use it: a copy may be older than a change of modes.
+  const like = (await statIfPresent(names.database)) ?? (await statIfPresent(names.presence));
   if (like !== undefined) await takeRights(temporary, like);
   await fs.utimes(temporary, new Date(begun), new Date(begun));
   await publish(temporary, names.backup);

@@ -15,6 +15,7 @@ import { codeOf, contentOf, findingsOf, put, recordsOf, refusal, withDirectory }
 
 const COUNT = 400;
 const PAGE_BYTES = 4_096;
+const NOBODY = 65_534;
 const FLIPS = Number(process.env.LOOPSTATE_FLIPS ?? 60);
 const VALUE = 'what an item has become '.repeat(4);
 
@@ -363,6 +364,24 @@ describe('sqlite: damage', () => {
       expect(findingsOf(again)).to.deep.equal(['database-missing', 'started-from-backup']);
       expect((await again.read(['since']))[0]?.value).to.equal(1);
       await again.close();
+    }));
+
+  it('always-starts: the copy of a database that is removed while root has it open belongs to its owner still', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      await makeStore(path);
+      for (const name of fs.readdirSync(directory)) {
+        fs.chmodSync(join(directory, name), 0o660);
+        if (process.geteuid?.() === 0) fs.chownSync(join(directory, name), NOBODY, NOBODY);
+      }
+      fs.chmodSync(`${path}.backup`, 0o664);
+      const { uid, gid, mode } = fs.statSync(path);
+      const store = await openSqliteBackend(path);
+      await put(store, { since: 1 });
+      for (const suffix of ['', '-wal', '-shm']) fs.rmSync(`${path}${suffix}`);
+      await store.close();
+      const copy = fs.statSync(`${path}.backup`);
+      expect([copy.uid, copy.gid, copy.mode]).to.deep.equal([uid, gid, mode]);
     }));
 
   for (const fate of ['removed', 'replaced by an older one']) {
