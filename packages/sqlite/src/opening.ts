@@ -1,6 +1,5 @@
 /** Opens a job of a database file, for writing or only to look at it. */
 import { randomUUID } from 'node:crypto';
-import fs from 'node:fs/promises';
 import { AbsentError, type RecoveryFinding, UnavailableError } from '@loopstate/core';
 import { isBackupBehind, writeBackup } from './backup.js';
 import { Checkpoints } from './checkpoints.js';
@@ -73,6 +72,8 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   let connection: SqlConnection | undefined;
   const findings: RecoveryFinding[] = [];
   const whenAlone = async (): Promise<void> => {
+    // At once: who ends while he prepares, or refuses, must not leave locks that the owner of the database may not use.
+    await shareLocks(names);
     if (before === undefined) await removeTemporaries(names);
     // Another process may have been alone first, and may have died since.
     const isStale = before !== undefined && before.stamps !== (await stampsOf(names));
@@ -84,9 +85,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       connection = await openSetUp(names, surroundings);
       await makeOpen(connection, surroundings);
       try {
-        // Who may write the database may take its locks.
-        const like = await fs.stat(names.database);
-        for (const path of [names.door, names.presence]) await takeRights(path, like);
+        await shareLocks(names);
         // In the file itself, so that it is known even when the log is lost.
         await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
         await syncDirectory(names.directory);
@@ -142,6 +141,13 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
     await closeWriter(names, { connection, inode, checkpoints, presence, busyTimeoutMs, now, isCompacted: false });
     throw error;
   }
+}
+
+/** Who may write the database may take its locks. */
+async function shareLocks(names: StoreNames): Promise<void> {
+  const like = (await statIfPresent(names.database)) ?? (await statIfPresent(names.backup));
+  if (like === undefined) return;
+  for (const path of [names.door, names.presence]) await takeRights(path, like);
 }
 
 /** For a place that nobody has had open. Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`, those of SQLite, any system error. */

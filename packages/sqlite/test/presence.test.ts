@@ -82,6 +82,25 @@ describe('sqlite: presence', () => {
       }));
   }
 
+  it('always-starts: what root could not repair has locks that its owner may use', () =>
+    withDirectory(async (directory) => {
+      const { database } = new StoreNames(join(directory, 'state.db'));
+      // By its header a database, and nothing behind it.
+      await (await openSqliteBackend(database)).close();
+      fs.writeFileSync(database, fs.readFileSync(database).fill('x', 100));
+      for (const name of fs.readdirSync(directory)) if (name !== 'state.db') fs.rmSync(join(directory, name));
+      fs.chmodSync(database, 0o660);
+      if (process.geteuid?.() === 0) fs.chownSync(database, NOBODY, NOBODY);
+      const { uid, gid, mode } = fs.statSync(database);
+      expect(await refusal(database)).to.equal('LOOPSTATE_UNAVAILABLE');
+      const names = fs.readdirSync(directory);
+      expect(names).to.include.members(['state.db.door', 'state.db.lock']);
+      for (const name of names) {
+        const stats = fs.statSync(join(directory, name));
+        expect([name, stats.uid, stats.gid, stats.mode]).to.deep.equal([name, uid, gid, mode]);
+      }
+    }));
+
   it('always-starts: of two that leave, held up anywhere, one is the last', async () => {
     await withEachHeldUp(async (names) => {
       const left: string[] = [];
