@@ -96,10 +96,13 @@ async function throughDoor<T>({ door }: LockNames, run: () => Promise<T>): Promi
   const connection = await openLock(door, 'door');
   try {
     await whenFree(WITHIN_MS, () => connection.query('BEGIN EXCLUSIVE'));
-    return await thenCommit(connection, async () => {
+    try {
       await assertExclusive(connection, 'door', door);
       return await run();
-    });
+    } finally {
+      // Nothing is kept there: on a full disk whoever is through is not refused for it, and so left present for ever.
+      await connection.query('COMMIT').catch(() => undefined);
+    }
   } finally {
     await connection.close();
   }

@@ -82,6 +82,22 @@ describe('sqlite: presence', () => {
       }));
   }
 
+  it('always-starts: whoever enters by a door on a full disk is present, and no more once he has left', () =>
+    withDirectory(async (directory) => {
+      const names = new StoreNames(join(directory, 'state.db'));
+      let commits = 0;
+      const see: SeeStatement = async (sql, pass) => {
+        // The first is that of the presence.
+        if (sql === 'COMMIT' && ++commits === 2) throw Object.assign(new Error('It fails.'), { code: 'SQLITE_FULL' });
+        return await pass();
+      };
+      const presence = await withStatementsCaught(see, () => Presence.enter(names, { whenAlone: nothing, whenOthers: nothing }));
+      expect(commits).to.equal(2);
+      expect(await Presence.ifAlone(names, nothing)).to.equal(false);
+      await presence.leave({ whenLast: nothing, whenOthers: nothing });
+      expect(await Presence.ifAlone(names, nothing)).to.equal(true);
+    }));
+
   it('always-starts: what root could not repair has locks that its owner may use', () =>
     withDirectory(async (directory) => {
       const { database } = new StoreNames(join(directory, 'state.db'));
