@@ -397,6 +397,7 @@ export class LoopRunner<I extends LoopItem> {
       if (this.#blocked === 1) this.#emit({ type: 'unavailable', error });
     }
     let answer: { readonly value: T } | undefined;
+    let isGivenUp = false;
     const ask = async (): Promise<T> => {
       answer = { value: await action() };
       return answer.value;
@@ -411,13 +412,13 @@ export class LoopRunner<I extends LoopItem> {
     } catch (error) {
       // What `signal` cut short may have been answered all the same: a claim that was granted is held.
       if (answer !== undefined) return answer.value;
-      if (signal.aborted) return undefined;
-      if (!isLoopStateError(error) || !error.retryable) throw error;
-      this.#halt('state-unavailable');
+      isGivenUp = signal.aborted || (isLoopStateError(error) && error.retryable);
+      if (!isGivenUp) throw error;
+      if (!signal.aborted) this.#halt('state-unavailable');
       return undefined;
     } finally {
       this.#blocked -= 1;
-      if (this.#blocked === 0 && this.#stop !== 'state-unavailable') this.#emit({ type: 'available' });
+      if (this.#blocked === 0 && !isGivenUp) this.#emit({ type: 'available' });
       this.#wake();
     }
   }

@@ -124,6 +124,16 @@ describe('runLoop and a store that fails', () => {
     expect(result.counts.unrecorded).to.equal(1);
   });
 
+  it('does not say that a store is back which stays away until the loop is stopped', async () => {
+    const { backend, run } = await loop();
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 50);
+    const events: string[] = [];
+    const work = (): void => takeAway(backend);
+    await run({ items: numbered(3), signal: controller.signal, onProgress: ({ type }) => events.push(type), work });
+    expect(events).to.include('unavailable').and.not.include('available');
+  });
+
   it('ends with the error when trying again cannot help', async () => {
     const { backend, run } = await loop();
     expect(await codeOf(run({ items: numbered(3), work: () => backend.close() }))).to.equal('LOOPSTATE_CLOSED');
