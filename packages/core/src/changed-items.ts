@@ -29,8 +29,8 @@ export class ChangedItems<I extends LoopItem> {
   }
 
   /**
-   * Judges an item that has an outcome; one that is to run again is outstanding then, as far as the view knows. Errors: `LOOPSTATE_ITEM_CHANGED`; those of
-   * `digestOf`; what the backend raises.
+   * Judges an item that has an outcome; one that is to run again is outstanding then, as far as the view knows. Errors:
+   * `LOOPSTATE_ITEM_CHANGED`; those of `digestOf`; what the backend raises.
    */
   async judge(candidate: Candidate<I>): Promise<DoneVerdict> {
     const digest = await this.digestOf(candidate);
