@@ -182,7 +182,7 @@ export const loopDefects: readonly Defect[] = [
     name: 'begins an item that it claimed while an outcome could not be recorded',
     breaks: 'one-item',
     file: 'packages/core/src/loop-runner.ts',
-    find: '    if (this.#blocked > 0) await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);\n',
+    find: '    while (this.#blocked > 0 && this.#stop === undefined) await this.#unblocked();\n',
     replace: '',
     caughtBy: tests('one-item: nothing begins'),
   },

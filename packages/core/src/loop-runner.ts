@@ -58,6 +58,7 @@ export class LoopRunner<I extends LoopItem> {
   #stop: StopReason | undefined;
   #failure: { readonly error: unknown } | undefined;
   #blocked = 0;
+  #unblocking: Promise<void> | undefined;
   #glitchesInRow = 0;
   #cancelGrace: () => void = () => undefined;
   /** Of how many held items the last event told. */
@@ -131,7 +132,7 @@ export class LoopRunner<I extends LoopItem> {
    */
   async #confirm(begun: Begun<I> | undefined): Promise<Begun<I> | undefined> {
     if (begun === undefined) return undefined;
-    if (this.#blocked > 0) await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
+    while (this.#blocked > 0 && this.#stop === undefined) await this.#unblocked();
     if (this.#stop === undefined || (this.#stop === 'max-items' && !this.#hard.signal.aborted)) return begun;
     this.#counts.started -= 1;
     await this.#giveBack(begun.id, begun.claim);
@@ -143,7 +144,7 @@ export class LoopRunner<I extends LoopItem> {
     try {
       while (this.#stop === undefined) {
         if (this.#blocked > 0) {
-          await this.#until(() => this.#blocked === 0 || this.#stop !== undefined);
+          await this.#unblocked();
           continue;
         }
         const candidate = await this.#candidates.take({ isIdle: this.#active.size === 0, isShared: this.#settings.state.othersAtWork > 0 });
@@ -468,8 +469,16 @@ export class LoopRunner<I extends LoopItem> {
     });
   }
 
-  async #until(isReached: () => boolean): Promise<void> {
-    while (!isReached()) await this.#change(Number.POSITIVE_INFINITY);
+  /** Resolves once outcomes can be recorded again, or the loop is to stop. One wait for all workers: each change would wake every one of them. */
+  #unblocked(): Promise<void> {
+    this.#unblocking ??= this.#waitUntilUnblocked().finally(() => {
+      this.#unblocking = undefined;
+    });
+    return this.#unblocking;
+  }
+
+  async #waitUntilUnblocked(): Promise<void> {
+    while (this.#blocked > 0 && this.#stop === undefined) await this.#change(Number.POSITIVE_INFINITY);
   }
 
   /** Resolves when something changed, at the latest after `ms`. */

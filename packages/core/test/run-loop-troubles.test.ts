@@ -2,6 +2,7 @@
  * Proves that a loop outlives a store that fails, and shares its items with other runs.
  * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
  */
+import { createHook } from 'node:async_hooks';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -38,6 +39,34 @@ describe('runLoop and a store that fails', () => {
     expect(ran.sort(byNumber)).to.deep.equal(numbered(6));
     expect(running.length).to.be.at.most(2);
     expect(events).to.include('unavailable').and.include('available');
+  });
+
+  it('flat-cost: an outcome that waits for a store that is away costs the same, however many there are', async () => {
+    const { backend, run } = await loop();
+    const count = 300;
+    let promises = 0;
+    let began = 0;
+    const hook = createHook({
+      init: (_id, type) => {
+        if (type === 'PROMISE') promises += 1;
+      },
+    });
+    const { result } = await run({
+      items: numbered(count),
+      concurrency: count,
+      work: async () => {
+        began += 1;
+        if (began === count) hook.enable();
+        await sleep(100);
+        backend.isAway = true;
+        setTimeout(() => {
+          backend.isAway = false;
+        }, 150);
+      },
+    });
+    hook.disable();
+    expect(result.counts).to.include({ completed: count, unrecorded: 0 });
+    expect(promises / count).to.be.below(250);
   });
 
   it('nobody is warned of a leak while many outcomes wait for a store that is away', async () => {
