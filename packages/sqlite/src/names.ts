@@ -5,7 +5,8 @@ const TEMPORARY = /^\.[0-9a-f]{16}\.tmp(-journal|-wal|-shm)?$/;
 
 /**
  * The names of a store's files, all beside the database (its real path):
- * - `state.db`, `state.db-wal`, `state.db-shm`: the database, as SQLite keeps it;
+ * - `state.db`, `state.db-wal`, `state.db-shm`: the database, as SQLite keeps it; `state.db-journal` where another program changed its mode,
+ *   or while SQLite does;
  * - `state.db.backup`: the copy;
  * - `state.db.restored`: a database that a repair has finished, and that is about to take the place of the one that was damaged;
  * - `state.db.lock`, `state.db.door`: who has the database open, and who is just opening or closing it (databases as well, and never
@@ -46,7 +47,7 @@ export class StoreNames {
 
   /** The database and what SQLite keeps beside it. */
   get files(): readonly string[] {
-    return [this.database, this.log, `${this.database}-shm`];
+    return [this.database, this.log, `${this.database}-shm`, `${this.database}-journal`];
   }
 
   /** Another name each time. */

@@ -335,6 +335,30 @@ describe('sqlite: damage', () => {
       await expectGoesOn(repaired, path, before);
     }));
 
+  for (const fate of ['removed', 'emptied']) {
+    it(`always-starts: of a database that was ${fate}, the journal of another program is not rolled back into what is restored`, () =>
+      withDirectory(async (directory) => {
+        const path = join(directory, 'state.db');
+        await makeStore(path);
+        await withAttached(path, 'store', async (connection) => {
+          await connection.query('PRAGMA store.journal_mode = delete');
+          await connection.query('PRAGMA store.cache_size = 2');
+          await connection.query('BEGIN');
+          await connection.query(`UPDATE ${TABLE} SET at = at + 1`);
+          fs.copyFileSync(`${path}-journal`, `${path}-left`);
+          await connection.query('ROLLBACK');
+        });
+        fs.renameSync(`${path}-left`, `${path}-journal`);
+        if (fate === 'removed') fs.rmSync(path);
+        else fs.truncateSync(path);
+        const store = await openSqliteBackend(path);
+        expect(findingsOf(store)).to.deep.equal([fate === 'removed' ? 'database-missing' : 'database-emptied', 'started-from-backup']);
+        expect(await countSound(store)).to.equal(COUNT);
+        await store.close();
+        expect(fs.readdirSync(directory).filter((name) => /\.damaged-.*-journal$/.test(name))).to.have.length(1);
+      }));
+  }
+
   it('a database that is removed while it is open refuses to go on, and nothing is lost', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');
