@@ -69,6 +69,8 @@ export class BackupKeeper {
 
 /** Writes a copy of the database as it is `now`. Errors: `DamagedError`, those of SQLite, any system error; then the old copy stays. */
 export async function writeBackup(names: StoreNames, now: number): Promise<void> {
+  // SQLite would make an empty one, which everybody may read: the rights of the next copy would be those.
+  if ((await statIfPresent(names.database)) === undefined) throw new Error('it was removed');
   const temporary = names.temporary();
   try {
     // Beside the connection that commits: a reader is in nobody's way.

@@ -47,6 +47,17 @@ const CASES: Record<string, { readonly copy: RegExp; run(path: string): Promise<
       await store.close();
     },
   },
+  'that is removed just before one is due': {
+    copy: /\.(tmp|backup)$/,
+    async run(path) {
+      const store = await openSqliteBackend(path, { now: () => Date.now() + 120_000 });
+      await put(store, Object.fromEntries(Array.from({ length: 255 }, (_, index) => [`more/${index}`, 1])));
+      for (const suffix of ['', '-wal', '-shm']) fs.rmSync(`${path}${suffix}`);
+      // A slow machine may have seen by then that it is gone.
+      await put(store, { last: 1 }).catch(() => undefined);
+      await store.close();
+    },
+  },
   'that is replaced while it is open': {
     copy: /\.tmp$/,
     async run(path) {
