@@ -5,7 +5,7 @@
 import fs from 'node:fs/promises';
 import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
-import { freeTime, statIfPresent, syncDirectory } from './place.js';
+import { freeTime, statIfPresent, syncDirectory, takeRights } from './place.js';
 
 /** What the log was, and where there is a copy of one that is not whole. */
 export interface KeptLog {
@@ -20,6 +20,8 @@ export async function keepLog(names: StoreNames, now: number): Promise<KeptLog> 
   // What is torn was never acknowledged: it is kept only until it is certain that the place is ours.
   const copy = kind === 'torn' ? names.temporary() : names.aside(names.log, await freeTime(names, [names.log], now));
   await fs.copyFile(names.log, copy, fs.constants.COPYFILE_EXCL);
+  const like = await statIfPresent(names.log);
+  if (like !== undefined) await takeRights(copy, like); // It may have to take the place of the log.
   const file = await fs.open(copy, 'r+');
   try {
     await file.sync();

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { inspectLeft } from '../src/inspection.js';
+import { keepLog, putLogBack } from '../src/kept-log.js';
 import { judgeLog, type LogKind } from '../src/log-inspection.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
@@ -15,6 +16,7 @@ const COMMITS = 12;
 const MIB = 1_024 * 1_024;
 const HEADER_BYTES = 32;
 const FRAME_BYTES = 24 + 4_096;
+const NOBODY = 65_534;
 
 describe('sqlite: a log that was left behind', () => {
   for (const hasLock of [true, false]) {
@@ -47,6 +49,22 @@ describe('sqlite: a log that was left behind', () => {
         await again.close();
       }));
   }
+
+  // As another user than root it proves less: there is nobody then to whom the log could be lost.
+  it('always-starts: the log of a place that is refused belongs to its owner still', () =>
+    withLeftStore({ hasLock: false }, async (path) => {
+      const names = new StoreNames(path);
+      fs.truncateSync(names.log, fs.statSync(names.log).size - 100);
+      fs.chmodSync(names.log, 0o660);
+      if (process.geteuid?.() === 0) fs.chownSync(names.log, NOBODY, NOBODY);
+      const { uid, gid, mode } = fs.statSync(names.log);
+      const kept = await keepLog(names, Date.now());
+      // As SQLite does when it has looked.
+      fs.rmSync(names.log);
+      await putLogBack(names, kept);
+      const back = fs.statSync(names.log);
+      expect([back.uid, back.gid, back.mode]).to.deep.equal([uid, gid, mode]);
+    }));
 
   it('always-starts: a commit that was cut short is mentioned, and its revision is given to nobody', () =>
     withLeftStore({ hasLock: true }, async (path) => {
