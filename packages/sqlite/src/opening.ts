@@ -1,11 +1,11 @@
 /** Opens a job of a database file, for writing or only to look at it. */
 import { randomUUID } from 'node:crypto';
-import { AbsentError, type RecoveryFinding, UnavailableError } from '@loopstate/core';
+import { AbsentError, type LoopStateError, type RecoveryFinding, UnavailableError } from '@loopstate/core';
 import { isBackupBehind, writeBackup } from './backup.js';
 import { Checkpoints } from './checkpoints.js';
 import { inTransaction, openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
 import { updateFileHeader, writeFileHeader, writeJobHeader } from './headers.js';
-import { type HeldInspection, inspect, inspectLeft } from './inspection.js';
+import { type HeldInspection, type Inspection, inspect, inspectLeft } from './inspection.js';
 import { dropLog, type KeptLog, keepLog, putLogBack } from './kept-log.js';
 import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
@@ -19,7 +19,7 @@ import {
   syncDirectory,
   takeRights,
 } from './place.js';
-import { inspectCopy, passOverTornCommit, prepare, refuse, remedyFor, removeTemporaries } from './preparation.js';
+import { inspectCopy, passOverTornCommit, prepare, remedyFor, removeTemporaries } from './preparation.js';
 import { Presence } from './presence.js';
 import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
 
@@ -173,12 +173,7 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
   try {
     if (log === 'damaged')
       throw new UnavailableError(`${names.log} is damaged: opening the state for writing keeps it, and says what is lost.`);
-    refuse(names.database, found);
-    if (found.kind === 'damaged')
-      throw new UnavailableError(`${names.database} is damaged (${found.reason}): opening it for writing repairs it.`);
-    if (found.kind !== 'sound' && (await statIfPresent(names.restored)) !== undefined)
-      throw new UnavailableError(`${names.database} is being repaired, or a repair was interrupted: opening it for writing finishes that.`);
-    if (found.kind !== 'sound') throw new AbsentError(`${names.database} holds no state: there is nothing to read yet.`);
+    if (found.kind !== 'sound') throw await whyNotRead(names, found, log);
     const connection = await openAttached(names.database, 'store');
     const inode = (await statIfPresent(names.database))?.ino;
     const close = () => closeReader(names, connection, { isLogLost, inode });
@@ -193,6 +188,21 @@ export async function openForReading(names: StoreNames, surroundings: Surroundin
   } finally {
     await release();
   }
+}
+
+/** What opening for writing would make of a database that can't be read as it is. */
+async function whyNotRead(names: StoreNames, found: Inspection, log: LogKind): Promise<LoopStateError> {
+  const { copy } = await inspectCopy(names, found);
+  const remedy = remedyFor(names.database, { database: found, copy, restored: await inspect(names.restored, 'first'), log });
+  if (remedy.do === 'refuse') return remedy.error;
+  if (found.kind === 'damaged')
+    return new UnavailableError(`${names.database} is damaged (${found.reason}): opening it for writing repairs it.`);
+  if ((await statIfPresent(names.restored)) !== undefined)
+    return new UnavailableError(`${names.database} is being repaired, or a repair was interrupted: opening it for writing finishes that.`);
+  if (remedy.do === 'nothing') return new AbsentError(`${names.database} holds no state: there is nothing to read yet.`);
+  return new UnavailableError(
+    `${names.database} is gone or damaged, and what is left stands beside it: opening it for writing goes on from there.`,
+  );
 }
 
 /** See {@link look}. */

@@ -88,16 +88,6 @@ export async function removeTemporaries(names: StoreNames): Promise<void> {
   for (const name of names.temporariesAmong(await fs.readdir(names.directory))) await fs.rm(join(names.directory, name), { force: true });
 }
 
-/**
- * Errors that a place gets which cannot become a store; anything else is left to {@link prepare}.
- *
- * Errors: `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`.
- */
-export function refuse(path: string, found: Inspection): void {
-  const error = refusal(path, found);
-  if (error !== undefined) throw error;
-}
-
 /** What is to be done, by what was found: pure, so that every case can be read here. */
 export function remedyFor(
   path: string,

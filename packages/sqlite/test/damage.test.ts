@@ -8,6 +8,7 @@ import type { StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { proveEach } from '../../../test/support/prove-each.js';
 import { seeded, seedFromEnvironment } from '../../../test/support/seeded.js';
+import { compactSqlite } from '../src/compact-sqlite.js';
 import { withAttached } from '../src/connection.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
 import { TABLE } from '../src/records.js';
@@ -107,6 +108,27 @@ const withCopy: Record<string, Case> = {
 };
 
 describe('sqlite: damage', () => {
+  const lost: Readonly<Record<string, (path: string) => void>> = {
+    'is gone': (path) => fs.rmSync(path),
+    'was emptied': (path) => fs.truncateSync(path),
+    'is no database any more': (path) => fs.writeFileSync(path, 'something else'),
+  };
+  for (const [name, damage] of Object.entries(lost)) {
+    it(`always-starts: who only looks is not told that there is nothing where the database ${name} and its copy stands`, () =>
+      withDirectory(async (directory) => {
+        const path = join(directory, 'state.db');
+        await makeStore(path);
+        damage(path);
+        const content = contentOf(directory);
+        expect(await refusal(path, { access: 'read' })).to.equal('LOOPSTATE_UNAVAILABLE');
+        expect(contentOf(directory)).to.deep.equal(content);
+        await compactSqlite(path);
+        const store = await openSqliteBackend(path);
+        expect(await countSound(store)).to.equal(COUNT);
+        await store.close();
+      }));
+  }
+
   const counts = proveEach({ test: 'S10 database damage', backend: 'sqlite', least: { cases: 70 } });
 
   for (const [name, { damage, findings }] of Object.entries(withCopy)) {
