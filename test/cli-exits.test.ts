@@ -99,6 +99,20 @@ describe('exit codes of loopstate', () => {
     }
   });
 
+  it('2: an export in place of the state itself, be it a file or a database, and nothing is written', async () => {
+    for (const [state, file] of [
+      ['state.json', './state.json'],
+      ['sqlite:./a%20state.db?job=a', 'a state.db'],
+      ['sqlite:a%20state.db?job=a', join(directory(), 'a state.db')],
+    ] as const) {
+      expect((await cli(['run', '--state', state, '--', 'true'], 'a\n')).code, state).to.equal(0);
+      const before = readFileSync(join(directory(), file.split('/').at(-1) as string));
+      const { code, stderr } = await cli(['export', '--state', state, '--output', file]);
+      expect([code, stderr], state).to.deep.equal([2, `loopstate: ${file} is the state itself: name another file. Nothing was written.\n`]);
+      expect(readFileSync(join(directory(), file.split('/').at(-1) as string)).equals(before), state).to.equal(true);
+    }
+  });
+
   it('2: a command that can not be run stops the run at once, and no item is recorded', async () => {
     writeFileSync(join(directory(), 'not-executable'), 'x');
     for (const command of ['./no-such-command', './not-executable', '/']) {

@@ -4,7 +4,7 @@
 import { realpath } from 'node:fs/promises';
 import { LoopReader, LoopStateError, type StateBackend } from '@loopstate/core';
 import type { Command } from 'commander';
-import { openBackend, placeOf } from '../backend-url.js';
+import { openBackend, placeOf, type StatePlace } from '../backend-url.js';
 import { exportLines, version2Text } from '../export-text.js';
 import type { ExitCode } from './exit-codes.js';
 import { untilInterrupted } from './interruption.js';
@@ -44,9 +44,9 @@ Examples:
 `;
 
 async function exportLoop({ state: target, output, format }: ExportOptions, signal: AbortSignal): Promise<ExitCode> {
-  await refuseOwnFile(target, output);
   const backend = await openBackend(target, { access: 'read' });
   try {
+    await refuseOwnFile(target, output);
     const loop = await LoopReader.open(backend);
     tellFindings(backend);
     const text = until(signal, format === 'v2' ? version2Text(loop) : exportLines(loop));
@@ -72,11 +72,19 @@ async function writeStandardOutput(parts: AsyncIterable<string>): Promise<ExitCo
 
 /** An export in place of the state itself would be the end of it. */
 async function refuseOwnFile(target: string, output: string): Promise<void> {
-  const place = placeOf(target);
-  if (place.kind !== 'file' || output === '-') return;
-  const paths = await Promise.all([place.path, output].map((path) => realpath(path).catch(() => path)));
+  const own = fileOf(placeOf(target));
+  if (own === undefined || output === '-') return;
+  const paths = await Promise.all([own, output].map((path) => realpath(path).catch(() => path)));
   if (paths[0] !== paths[1]) return;
   throw new LoopStateError('LOOPSTATE_BAD_OPTION', `${output} is the state itself: name another file. Nothing was written.`);
+}
+
+/** The file that holds a state, which was opened already: what its URL says is right. */
+function fileOf(place: StatePlace): string | undefined {
+  if (place.kind === 'file') return place.path;
+  if (place.kind === 'memory' || place.scheme !== 'sqlite') return undefined;
+  const [path = ''] = place.url.replace(/^sqlite:(\/\/)?/i, '').split('?');
+  return decodeURIComponent(path);
 }
 
 function tellFindings({ recovery }: StateBackend): void {
