@@ -2,9 +2,9 @@
  * What can be imported, found out from a file: an export of loopstate, one of the two older formats, or a job log of GNU parallel. All of it is
  * read once before anything is imported, so what is refused has changed nothing.
  */
-import { isUtf8 } from 'node:buffer';
+import { constants, isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { isOldFormat, itemsFromOldFormat, type Json, LoopStateError, type MovableEntry, whyNotMovable } from '@loopstate/core';
 import { byteLines } from './byte-lines.js';
 import { ExportReader } from './export-reader.js';
@@ -111,6 +111,7 @@ async function openOldFormat(
   path: string,
   { source, format }: { readonly source: string; readonly format: 'v1' | 'v2' | undefined },
 ): Promise<ImportSource> {
+  if ((await stat(path)).size > constants.MAX_STRING_LENGTH) throw foreign(source, 'it is too large for a state of an older format');
   const bytes = await readFile(path);
   // Two ids could become one.
   if (!isUtf8(bytes)) throw foreign(source, 'it is not UTF-8');

@@ -2,7 +2,8 @@
  * The text of an export is noticed to be cut or damaged wherever that happens, and a job log means what GNU parallel meant. The commands
  * are tested from the outside, in test/cli-move.test.ts and test/cli-export.test.ts.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:buffer';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prove } from '@loopstate/conformance';
@@ -104,6 +105,14 @@ describe('An export', () => {
       expect(await codeOf(at(other)), other).to.equal('LOOPSTATE_FOREIGN');
     expect(await codeOf(join(at(''), 'nothing'))).to.equal('LOOPSTATE_BAD_OPTION');
     expect(await codeOf(at(text), { itemsPath: at(text) })).to.equal('LOOPSTATE_BAD_OPTION');
+  });
+
+  it('is looked for in vain in what is larger than any text can be, and that is refused too', async () => {
+    for (const bytes of [constants.MAX_STRING_LENGTH + 1, 3 * 1_024 ** 3]) {
+      const path = at('{');
+      truncateSync(path, bytes);
+      expect(await codeOf(path), `${bytes} bytes`).to.equal('LOOPSTATE_FOREIGN');
+    }
   });
 
   it('of a loop that went on meanwhile counts as its last line of each item says', async () => {
