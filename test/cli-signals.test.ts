@@ -2,6 +2,7 @@
  * However `loopstate run` is made to end, what was finished is recorded, what was not is run again, and no child is left behind.
  * Each test interrupts the real command in one way, then runs it again and looks at what was done twice.
  */
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -54,6 +55,23 @@ describe('loopstate run, interrupted', () => {
     slow.child.kill('SIGTERM');
     expect((await slow.end).code).to.equal(143);
   });
+
+  for (const [name, args] of [
+    ['run', ['run', ...STATE, '--items', 'pipe', '--', 'true']],
+    ['import', ['import', ...STATE, 'pipe']],
+  ] as const) {
+    it(`${name} ends when it is told to, though its input is a named pipe that nobody writes to (143)`, async () => {
+      execFileSync('mkfifo', [join(directory(), 'pipe')]);
+      const waiting = await startCli(args, { cwd: directory() });
+      if (name === 'run') await waiting.shows('starts');
+      // Opening it has begun then; sooner, the signal may come before anyone listens.
+      await sleep(2_000);
+      waiting.child.kill('SIGTERM');
+      const kill = setTimeout(() => waiting.child.kill('SIGKILL'), 10_000);
+      expect(await waiting.end).to.include({ code: 143, signal: null });
+      clearTimeout(kill);
+    }).timeout(30_000);
+  }
 
   it('one-item: what the same signal ended that stopped the run is run again, as after the stop of a service (143)', async () => {
     const stopped = await start(['-j', '2', '--', 'sh', '-c', 'echo $$ >> pids; echo begun $1; exec sleep 30', 'sh'], 'a\nb\n');

@@ -1,4 +1,4 @@
-import { createReadStream, createWriteStream } from 'node:fs';
+import { closeSync, constants, createReadStream, createWriteStream, openSync, statSync } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,9 +26,24 @@ export async function inputFile(path: string, signal: AbortSignal): Promise<Inpu
     if (found.isFile()) return { path, remove: async () => undefined };
     return await copied(createReadStream(path), signal);
   } catch (cause) {
-    if (signal.aborted) throw cause;
+    if (signal.aborted) {
+      stopWaiting(path);
+      throw cause;
+    }
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', `The input can not be read: ${reason}. Nothing was imported.`, { cause });
+  }
+}
+
+/**
+ * Lets go of a named pipe that is opened to be read, and that nobody writes to: the process could not end before somebody does. Where nobody
+ * waits, nothing happens.
+ */
+export function stopWaiting(path: string): void {
+  try {
+    if (statSync(path).isFIFO()) closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK));
+  } catch {
+    // It is gone, or nobody reads from it (`ENXIO`).
   }
 }
 

@@ -4,6 +4,7 @@
 import { createReadStream } from 'node:fs';
 import { lstat, stat } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
+import { stopWaiting } from './input-file.js';
 import { itemLines } from './item-lines.js';
 import { csvRows, jsonRows } from './item-rows.js';
 import { visible } from './visible-text.js';
@@ -93,7 +94,11 @@ async function openFile(path: string, options: ItemInputOptions): Promise<ItemIn
     const stream = createReadStream(path);
     // Whoever reads it is told; but nobody may read it yet, or ever.
     stream.on('error', () => undefined);
-    return { items: itemsOf(stream, path, options), total: options.total ?? counted, close: () => stream.destroy() };
+    const close = (): void => {
+      stream.destroy();
+      stopWaiting(path);
+    };
+    return { items: itemsOf(stream, path, options), total: options.total ?? counted, close };
   } catch (cause) {
     if (cause instanceof LoopStateError) throw cause;
     throw badInput(`The items can not be read: ${cause instanceof Error ? cause.message : String(cause)}.`, cause);
