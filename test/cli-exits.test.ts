@@ -187,6 +187,13 @@ describe('exit codes of loopstate', () => {
     await first.end;
   });
 
+  it('6: an import for which there is no room on the way, and it is not the input that is blamed', async () => {
+    const end = await runCli(['import', ...STATE, '-'], { cwd: directory(), env: { TMPDIR: join(directory(), 'gone') } });
+    expect(end.code).to.equal(6);
+    expect(end.stderr).to.match(/^loopstate: The input can not be kept in \S+gone meanwhile: ENOENT.* Nothing was imported\.\n$/);
+    expect(readdirSync(directory())).to.deep.equal([]);
+  });
+
   it('6: the state is foreign, not there, or can not be there, and nothing is touched', async () => {
     writeFileSync(join(directory(), 'foreign.json'), 'Dear diary,\n');
     expect(await cli(['run', '--state', 'foreign.json', '--', 'true'], 'a\n')).to.include({ code: 6 });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { LoopStateError } from '@loopstate/core';
+import { LoopStateError, UnavailableError } from '@loopstate/core';
 
 /** A file that can be read more than once. */
 export interface InputFile {
@@ -17,7 +17,7 @@ export interface InputFile {
  * The file that `path` names. Of standard input (`-`), and of a pipe, a copy is made in the directory for temporary files: all of an import is
  * read before anything of it is put.
  *
- * Errors: `LOOPSTATE_BAD_OPTION`, and the reason of `signal`.
+ * Errors: `LOOPSTATE_BAD_OPTION`, `LOOPSTATE_UNAVAILABLE` (no copy can be made), and the reason of `signal`.
  */
 export async function inputFile(path: string, signal: AbortSignal): Promise<InputFile> {
   try {
@@ -31,6 +31,12 @@ export async function inputFile(path: string, signal: AbortSignal): Promise<Inpu
       throw cause;
     }
     const reason = cause instanceof Error ? cause.message : String(cause);
+    if (isOfCopy(cause)) {
+      throw new UnavailableError(
+        `The input can not be kept in ${tmpdir()} meanwhile: ${reason}. TMPDIR names another directory. Nothing was imported.`,
+        { cause },
+      );
+    }
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', `The input can not be read: ${reason}. Nothing was imported.`, { cause });
   }
 }
@@ -58,4 +64,9 @@ async function copied(stream: Readable, signal: AbortSignal): Promise<InputFile>
     await remove();
     throw error;
   }
+}
+
+/** Only the copy is written. */
+function isOfCopy(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && (error.syscall === 'mkdtemp' || error.syscall === 'write');
 }
