@@ -6,6 +6,7 @@ import fs from 'node:fs/promises';
 import { inspectLog, type LogKind } from './log-inspection.js';
 import type { StoreNames } from './names.js';
 import { freeTime, statIfPresent, syncDirectory, takeRights } from './place.js';
+import { hasCode } from './trouble.js';
 
 /** What the log was, and where there is a copy of one that is not whole. */
 export interface KeptLog {
@@ -18,8 +19,9 @@ export async function keepLog(names: StoreNames, now: number): Promise<KeptLog> 
   const kind = await inspectLog(names.log);
   if (kind === 'absent' || kind === 'whole') return { kind };
   // What is torn was never acknowledged: it is kept only until it is certain that the place is ours.
-  const copy = kind === 'torn' ? names.temporary() : names.aside(names.log, await freeTime(names, [names.log], now));
-  await fs.copyFile(names.log, copy, fs.constants.COPYFILE_EXCL);
+  const copy = await copyTo(names.log, async () =>
+    kind === 'torn' ? names.temporary() : names.aside(names.log, await freeTime(names, [names.log], now)),
+  );
   const like = await statIfPresent(names.log);
   if (like !== undefined) await takeRights(copy, like); // It may have to take the place of the log.
   const file = await fs.open(copy, 'r+');
@@ -30,6 +32,19 @@ export async function keepLog(names: StoreNames, now: number): Promise<KeptLog> 
   }
   await syncDirectory(names.directory);
   return { kind, copy };
+}
+
+/** Copies a file to where `choose` says, which another may have taken meanwhile; resolves to that place. Errors: any system error. */
+async function copyTo(path: string, choose: () => Promise<string>): Promise<string> {
+  for (;;) {
+    const copy = await choose();
+    try {
+      await fs.copyFile(path, copy, fs.constants.COPYFILE_EXCL);
+      return copy;
+    } catch (error) {
+      if (!hasCode(error, 'EEXIST')) throw error;
+    }
+  }
 }
 
 /** Leaves the log as it was: the place is refused. Errors: any system error. */

@@ -100,6 +100,8 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
   };
   // Before the others can leave: the last to close the file takes its log away, and who is killed then would have left a lost one.
   const whenOthers = async (): Promise<void> => {
+    // The first of them has kept it.
+    if (before !== undefined) await dropLog(before.log);
     // What stands there now, if anything, is not the file that they have open; they put what they know into the copy as they leave.
     const gone = new UnavailableError(`${names.database} was removed or replaced while others had it open: end those first.`);
     if ((await statIfPresent(names.database)) === undefined) throw gone;

@@ -50,6 +50,21 @@ describe('sqlite: a log that was left behind', () => {
       }));
   }
 
+  for (const [what, change] of Object.entries({
+    damaged: (log: Buffer) => log.fill(0x55, HEADER_BYTES + FRAME_BYTES, HEADER_BYTES + FRAME_BYTES + 40),
+    torn: (log: Buffer) => log.subarray(0, -100),
+  })) {
+    it(`always-starts: of two that find it ${what} at once, where no lock is yet, only the first keeps it`, () =>
+      withLeftStore({ hasLock: false }, async (path) => {
+        fs.writeFileSync(`${path}-wal`, change(fs.readFileSync(`${path}-wal`)));
+        const stores = await Promise.all([openSqliteBackend(path), openSqliteBackend(path)]);
+        const kept = fs.readdirSync(dirname(path)).filter((name) => /damaged|tmp/.test(name));
+        const told = stores.flatMap(({ recovery }) => recovery.flatMap(({ keptAs }) => (keptAs === undefined ? [] : [basename(keptAs)])));
+        expect(kept).to.deep.equal(told);
+        for (const store of stores) await store.close();
+      }));
+  }
+
   // As another user than root it proves less: there is nobody then to whom the log could be lost.
   it('always-starts: the log of a place that is refused belongs to its owner still', () =>
     withLeftStore({ hasLock: false }, async (path) => {
