@@ -89,6 +89,9 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
         // In the file itself, so that it is known even when the log is lost.
         await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
         await syncDirectory(names.directory);
+        // Revisions were skipped, counted from what was found. Were all of this lost with that copy still beside it, the same would be skipped
+        // again, and what is given from now on be given twice. A disk that has no room for it is no reason not to start.
+        if (prepared.findings.length > 0) await writeBackup(names, now()).catch(() => undefined);
       } catch (error) {
         // The log goes with the connection, and nobody must think later that it was lost.
         await markOpen(connection, false).catch(() => undefined);

@@ -72,6 +72,30 @@ describe('sqlite: the copy', () => {
       }
     }));
 
+  it('commit/one-revision: is written after a repair, so that the next one does not give the same revisions again', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      const first = await openSqliteBackend(path);
+      await put(first, { one: 1 });
+      await first.close();
+      const names = new StoreNames(path);
+      const lose = (): void => {
+        for (const name of fs.readdirSync(directory)) if (join(directory, name) !== names.backup) fs.rmSync(join(directory, name));
+      };
+      const revisions: number[] = [];
+      for (const lost of ['once', 'again']) {
+        lose();
+        const store = await openSqliteBackend(path);
+        const copy = fs.readFileSync(names.backup);
+        const result = await store.commit({ puts: [{ key: lost, value: null }] });
+        revisions.push(result.ok ? result.revision : 0);
+        await store.close();
+        // As if it had been killed: what it put into the copy as it closed is not there.
+        fs.writeFileSync(names.backup, copy);
+      }
+      expect(revisions[1]).to.be.greaterThan(revisions[0] ?? 0);
+    }));
+
   it('is written after the clock was put back', () =>
     withStore(async (path) => {
       expect(await copiesMade(path, { now: () => Date.now() - HOUR_MS })).to.equal(1);
