@@ -9,11 +9,14 @@
  */
 import fs from 'node:fs/promises';
 import { join } from 'node:path';
+import type { RecoveryFinding } from '@loopstate/core';
 import { numberOf, type SqlConnection, textOf, withAttached } from './connection.js';
+import type { FindingCode } from './findings.js';
 import { verifyRecords } from './inspection.js';
 import type { StoreNames } from './names.js';
 import { publish, statIfPresent, takeRights } from './place.js';
 import { parseFileHeader, TABLE } from './records.js';
+import { unavailable } from './trouble.js';
 
 const COMMITS_MIN = 256;
 const INTERVAL_MS = 60_000;
@@ -66,6 +69,12 @@ export class BackupKeeper {
     const tookMs = performance.now() - begun;
     this.#notBefore = performance.now() + Math.max(INTERVAL_MS, tookMs / SHARE_OF_TIME);
   }
+}
+
+/** What is told when a copy could not be written. */
+export function backupFailed({ backup }: StoreNames, error: unknown): RecoveryFinding & { readonly code: FindingCode } {
+  const { message } = unavailable(error, `The copy ${backup} could not be written; nothing is lost, and it is tried again later`);
+  return { code: 'backup-failed', severity: 'warning', where: backup, message };
 }
 
 /** Writes a copy of the database as it is `now`. Errors: `DamagedError`, those of SQLite, any system error; then the old copy stays. */

@@ -14,7 +14,7 @@ import {
   type StateRecord,
   UnavailableError,
 } from '@loopstate/core';
-import { BackupKeeper } from './backup.js';
+import { BackupKeeper, backupFailed } from './backup.js';
 import { Database } from './database.js';
 import { StoreNames } from './names.js';
 import { type OpenDatabase, openForReading, openForWriting, type Surroundings, USUAL } from './opening.js';
@@ -106,7 +106,7 @@ class SqliteBackend implements StateBackend {
     this.#open = open;
     this.#onFinding = options.onFinding;
     this.#onClosed = options.onClosed;
-    this.#backups = new BackupKeeper(names, { now: options.now, onFailure: (error) => this.#reportFailedBackup(names, error) });
+    this.#backups = new BackupKeeper(names, { now: options.now, onFailure: (error) => this.#report(backupFailed(names, error)) });
     this.#standing = new StandingFile(names, open, { isReadOnly: this.#isReadOnly });
     this.#database = new Database({
       path: names.database,
@@ -180,7 +180,7 @@ class SqliteBackend implements StateBackend {
       await this.#open.close();
     } catch (error) {
       // All commits are in the database: only the copy may be behind.
-      this.#reportFailedBackup(new StoreNames(this.#path), error);
+      this.#report(backupFailed(new StoreNames(this.#path), error));
     } finally {
       this.#onClosed();
     }
@@ -194,11 +194,6 @@ class SqliteBackend implements StateBackend {
       this.#inFlight--;
       if (this.#inFlight === 0) this.#onIdle?.();
     }
-  }
-
-  #reportFailedBackup({ backup }: StoreNames, error: unknown): void {
-    const { message } = unavailable(error, `The copy ${backup} could not be written; nothing is lost, and it is tried again later`);
-    this.#report({ code: 'backup-failed', severity: 'warning', where: backup, message });
   }
 
   #report(finding: RecoveryFinding): void {

@@ -1,7 +1,7 @@
 /** Opens a job of a database file, for writing or only to look at it. */
 import { randomUUID } from 'node:crypto';
 import { AbsentError, type LoopStateError, type RecoveryFinding, UnavailableError } from '@loopstate/core';
-import { isBackupBehind, writeBackup } from './backup.js';
+import { backupFailed, isBackupBehind, writeBackup } from './backup.js';
 import { Checkpoints } from './checkpoints.js';
 import { inTransaction, openAttached, type SqlConnection, type SqlValue, textOf, whenFree } from './connection.js';
 import { updateFileHeader, writeFileHeader, writeJobHeader } from './headers.js';
@@ -90,8 +90,11 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
         await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
         await syncDirectory(names.directory);
         // Revisions were skipped, counted from what was found. Were all of this lost with that copy still beside it, the same would be skipped
-        // again, and what is given from now on be given twice. A disk that has no room for it is no reason not to start.
-        if (prepared.findings.length > 0) await writeBackup(names, now()).catch(() => undefined);
+        // again, and what is given from now on be given twice. A disk that has no room for it is no reason not to start. What was only torn
+        // skipped few: far less than the loss of all does.
+        if (prepared.findings.some(({ severity }) => severity !== 'info')) {
+          await writeBackup(names, now()).catch((error: unknown) => findings.push(backupFailed(names, error)));
+        }
       } catch (error) {
         // The log goes with the connection, and nobody must think later that it was lost.
         await markOpen(connection, false).catch(() => undefined);

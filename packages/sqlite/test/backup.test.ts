@@ -8,7 +8,7 @@ import { expect } from 'chai';
 import { BackupKeeper, isBackupBehind, writeBackup } from '../src/backup.js';
 import { StoreNames } from '../src/names.js';
 import { openSqliteBackend } from '../src/open-sqlite-backend.js';
-import { put, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
+import { findingsOf, put, type SeeStatement, withDirectory, withStatementsCaught } from './stores.js';
 
 const COMMITS_ENOUGH = 1_000;
 const SECOND_MS = 1_000;
@@ -94,6 +94,22 @@ describe('sqlite: the copy', () => {
         fs.writeFileSync(names.backup, copy);
       }
       expect(revisions[1]).to.be.greaterThan(revisions[0] ?? 0);
+    }));
+
+  it('always-starts: a copy that can not be written after a repair keeps nobody from starting, and is told of', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'state.db');
+      const first = await openSqliteBackend(path);
+      await put(first, { one: 1 });
+      await first.close();
+      fs.rmSync(path);
+      const see: SeeStatement = async (sql, pass) => {
+        if (sql.startsWith('VACUUM')) throw Object.assign(new Error('SQLITE_FULL'), { code: 'SQLITE_FULL' });
+        return await pass();
+      };
+      const store = await withStatementsCaught(see, () => openSqliteBackend(path));
+      expect(findingsOf(store)).to.deep.equal(['database-missing', 'started-from-backup', 'backup-failed']);
+      await store.close();
     }));
 
   it('is written after the clock was put back', () =>
