@@ -238,7 +238,8 @@ class OwnServer implements RedisServer {
   async remove(): Promise<void> {
     await this.kill();
     directories.delete(this.directory);
-    rmSync(this.directory, { recursive: true, force: true });
+    // A child that it had, to write its files anew, may be at it still.
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 }
 
