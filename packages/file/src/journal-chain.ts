@@ -40,7 +40,8 @@ export function followJournals(
   const links = walk(journals, base?.generation ?? 1);
   const known = base?.revision ?? 0;
   const findings = links.flatMap((link) => judge(link, known));
-  if ((links[0]?.generation ?? 0) < newestExpected) findings.push(missing(newestExpected));
+  const expected = Math.max(newestExpected, ...links.map(({ journal }) => journal?.next ?? 0));
+  if ((links[0]?.generation ?? 0) < expected) findings.push(missing(expected));
   const oldest = links.at(-1);
   if (oldest !== undefined && !reachesBase(oldest, base)) findings.push(missing(Math.max(1, oldest.generation - 1)));
   return { links, findings };

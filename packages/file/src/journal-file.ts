@@ -133,6 +133,11 @@ export class JournalFile {
     if (this.#unsynced.length > 0) await this.append(Buffer.alloc(0), { synced: true });
   }
 
+  /** Says that commits go on in the journal of that header. */
+  async pointTo(header: JournalHeader): Promise<void> {
+    await this.append(Buffer.from(encodeJournalHeader(header)), { synced: true });
+  }
+
   close(): Promise<void> {
     return this.#file.close();
   }

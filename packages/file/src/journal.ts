@@ -6,6 +6,7 @@
  * ["<crc>",121,1790000000000,[["item/c",{"status":"done"}]],["run/x"]]
  * ```
  *
+ * One that was left while its commits were in no snapshot yet ends with the header of the next, so that the loss of that is noticed.
  * Zeros at the end are space for lines to come; a journal that was not cut always ends with some.
  */
 import type { EncodedPut } from '@loopstate/core';
@@ -35,6 +36,8 @@ export interface JournalGap {
 export interface FoundJournal {
   /** Present if the checksum of the first line held. */
   readonly header?: JournalHeader;
+  /** The generation in which commits went on, if it says so. */
+  readonly next?: number;
   readonly isNewer: boolean;
   /** The puts and deletes of every sound line, in the order of the lines. */
   readonly entries: readonly LogEntry[];
@@ -70,6 +73,7 @@ export function parseJournal(bytes: Buffer, start = 0): FoundJournal {
   const entries: LogEntry[] = [];
   const gaps: JournalGap[] = [];
   let header: JournalHeader | undefined;
+  let next: number | undefined;
   let commits = 0;
   let isNewer = false;
   let endBytes = start;
@@ -84,8 +88,12 @@ export function parseJournal(bytes: Buffer, start = 0): FoundJournal {
       commits++;
       last = revision;
     } else if (isHeader(first)) {
-      if (lineStart === 0 && first.format > FORMAT) isNewer = true;
-      header ??= { store: first.store, generation: first.generation, since: first.since, after: first.after };
+      const { format, store, generation, since, after } = first;
+      if (lineStart > 0) next = generation;
+      else {
+        isNewer = format > FORMAT;
+        header = { store, generation, since, after };
+      }
     } else {
       isInGap = true;
       continue;
@@ -94,7 +102,16 @@ export function parseJournal(bytes: Buffer, start = 0): FoundJournal {
     endBytes = Math.min(end + 1, bytes.length);
   }
   if (isInGap) gaps.push({ after: last });
-  return { ...(header === undefined ? {} : { header }), isNewer, entries, commits, gaps, endBytes, hasSpace: content < bytes.length };
+  return {
+    ...(header === undefined ? {} : { header }),
+    ...(next === undefined ? {} : { next }),
+    isNewer,
+    entries,
+    commits,
+    gaps,
+    endBytes,
+    hasSpace: content < bytes.length,
+  };
 }
 
 type CommitMembers = readonly [revision: number, at: number, puts: readonly (readonly [string, unknown])[], deletes: readonly string[]];

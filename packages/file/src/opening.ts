@@ -83,9 +83,6 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
   const journal = resume === undefined ? undefined : await JournalFile.resume(disk, names, { ...resume, spaceBytes: journalSpaceBytes });
   const store = new FileStore({
     ...recovered,
-    // What was found does not lead to the first new generation: the one named as its predecessor never existed.
-    generation: recovered.generation + (needsSecondCopy ? 1 : 0),
-    lineage: needsSecondCopy ? recovered.generation + 1 : recovered.lineage,
     disk,
     names,
     log,

@@ -55,9 +55,9 @@ export interface Recovered {
   readonly applied: number;
   /** The largest revision of a deletion that is no longer known. */
   readonly forgotten: number;
-  /** The largest generation that any file names. */
+  /** The one before the next: the largest that any file names, or one that never existed. */
   readonly generation: number;
-  /** The newest journal in which commits may stand; 0: none. */
+  /** The journal that the next one comes after: the newest in which commits may stand, or one that never existed; 0: none. */
   readonly lineage: number;
   readonly findings: readonly FileFinding[];
   /** The newest journal, and where its next line goes. */
@@ -66,7 +66,7 @@ export interface Recovered {
   readonly resume?: { readonly generation: number; readonly endBytes: number; readonly sizeBytes: number };
   /** The generation of the state file if it is sound, and so may become the previous one; 0: it is not. */
   readonly stateGeneration: number;
-  /** The files found do not lead to this state by themselves: two snapshots are to be made of it. */
+  /** The files were not as this store leaves them: two snapshots are to be made of what was recovered, so that the previous one shows it too. */
   readonly needsSecondCopy: boolean;
   /** The generation of the previous snapshot if it is sound; 0: none. */
   readonly previousGeneration: number;
@@ -136,6 +136,7 @@ function salvage(found: FoundStore, state: FoundSnapshot, options: RecoveryOptio
     revision,
     applied: entries.at(-1)?.revision ?? 0,
     forgotten: revision,
+    ...cutOff(found),
     needsSecondCopy: true,
   };
 }
@@ -153,7 +154,14 @@ function takeOver(found: FoundStore, old: OldFile, options: RecoveryOptions): Re
       )
     : finding(options, 'old-format-imported', 'info', 'state', `had an older format: its ${puts.length} records were taken over.`, 'state');
   const entries = puts.map(({ key, value }, place) => ({ key, revision: place + 1, at: options.at, text: JSON.stringify(value) }));
-  return { ...emptyState(found, [report], options), entries, revision: entries.length, applied: entries.length, needsSecondCopy: true };
+  return {
+    ...emptyState(found, [report], options),
+    entries,
+    revision: entries.length,
+    applied: entries.length,
+    ...cutOff(found),
+    needsSecondCopy: true,
+  };
 }
 
 type StateVerdict = 'absent' | 'sound' | 'damaged' | 'replaced';
@@ -258,9 +266,9 @@ function assemble(parts: Assembly): Recovered {
   const blocks = base?.blocks ?? [];
   const entries = newestPerKey(collect(parts, known));
   const resume = findings.length === 0 && parts.isStateSound ? findResume(files, base, chain) : undefined;
-  const isCopyOfClosed = findings.length === 0 && base?.header.closed === true && files.journals.size === 0;
   const alarms = findings.filter(({ severity }) => severity !== 'info').length;
-  const revision = resume !== undefined || isCopyOfClosed ? known : found.highestRevision + (1 + alarms) * REVISIONS_SKIPPED;
+  // A state file that stands alone may be a copy, or all that is left of a store that went on from it.
+  const revision = resume !== undefined ? known : found.highestRevision + (1 + alarms) * REVISIONS_SKIPPED;
   return {
     store: found.store ?? parts.newStore,
     blocks,
@@ -268,13 +276,14 @@ function assemble(parts: Assembly): Recovered {
     revision,
     applied: Math.max(known, entries.at(-1)?.revision ?? 0, ...chain.links.map(({ journal }) => journal?.header?.since ?? 0)),
     forgotten: isIncomplete ? revision : (base?.header.forgotten ?? 0),
-    generation: found.generation,
-    lineage: chain.links[0]?.generation ?? base?.header.generation ?? 0,
+    ...(isIncomplete
+      ? cutOff(found)
+      : { generation: found.generation, lineage: chain.links[0]?.generation ?? base?.header.generation ?? 0 }),
     findings,
     ...newestOf(chain),
     ...(resume === undefined ? {} : { resume }),
     stateGeneration: parts.isStateSound ? (found.state?.header?.generation ?? 0) : 0,
-    needsSecondCopy: isIncomplete,
+    needsSecondCopy: alarms > 0,
     previousGeneration: parts.isPreviousSound ? (found.previous?.header?.generation ?? 0) : 0,
   };
 }
@@ -301,6 +310,8 @@ function findResume(files: StoreFiles, base: WholeSnapshot | undefined, { links 
   const [newest] = links;
   const journal = newest?.journal;
   if (base === undefined || newest === undefined || journal === undefined) return undefined;
+  // Without a previous snapshot nothing would show that the journal ever was.
+  if (files.previous === undefined) return undefined;
   const isUntouched = journal.commits === 0 && journal.gaps.length === 0 && journal.hasSpace;
   if (!base.header.closed || newest.generation !== base.header.generation || !isUntouched) return undefined;
   return { generation: newest.generation, endBytes: journal.endBytes, sizeBytes: files.journals.get(newest.generation)?.length ?? 0 };
@@ -309,6 +320,11 @@ function findResume(files: StoreFiles, base: WholeSnapshot | undefined, { links 
 function newestOf({ links }: JournalChain): Pick<Recovered, 'newest'> {
   const [link] = links;
   return link?.journal === undefined ? {} : { newest: { generation: link.generation, endBytes: link.journal.endBytes } };
+}
+
+/** What was found does not lead to the next generation: the one that is named as its predecessor never existed. */
+function cutOff({ generation }: FoundStore): Pick<Recovered, 'generation' | 'lineage'> {
+  return { generation: generation + 1, lineage: generation + 1 };
 }
 
 /** Each key once, as of its largest revision, in the order of revisions. */

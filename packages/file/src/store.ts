@@ -145,7 +145,7 @@ export class FileStore {
   async startAnew(options: { closed: boolean; after?: number } = { closed: false }): Promise<void> {
     await this.#compacting;
     // A journal whose snapshot failed holds nothing yet: it need not be begun again.
-    if (!this.#needsSnapshot || !this.#hasGoodJournal()) await this.#beginJournal(options.after);
+    if (!this.#needsSnapshot || !this.#hasGoodJournal()) await this.#beginJournal(options);
     this.#needsSnapshot = true;
     await this.#writeSnapshot(options);
     this.#needsSnapshot = false;
@@ -350,10 +350,10 @@ export class FileStore {
   /** Switches to a new journal, and writes the snapshot beside the commits that follow. Failure costs nothing but the attempt. */
   async #compact(): Promise<void> {
     try {
-      await this.#beginJournal();
+      await this.#beginJournal({ isSnapshotLater: true });
     } catch (error) {
       this.#reportFailedCompaction(error);
-      if (!this.#hasGoodJournal()) await this.startAnew();
+      if (this.#needsSnapshot || !this.#hasGoodJournal()) await this.startAnew();
       return;
     }
     this.#compacting = this.#writeSnapshot({ closed: false })
@@ -363,7 +363,8 @@ export class FileStore {
       });
   }
 
-  async #beginJournal(after = this.#lineage): Promise<void> {
+  /** `isSnapshotLater`: commits go on in the new journal before its snapshot stands. */
+  async #beginJournal({ after = this.#lineage, isSnapshotLater = false }: { after?: number; isSnapshotLater?: boolean }): Promise<void> {
     const { disk, names, store, temporary, journalSpaceBytes: spaceBytes } = this.#parts;
     const generation = this.#generation + 1;
     const header = { store, generation, since: this.#applied, after };
@@ -386,7 +387,15 @@ export class FileStore {
     this.#generation = generation;
     this.#lineage = generation;
     this.#olderJournalBytes += old?.bytes ?? 0;
-    await old?.close();
+    try {
+      // Until the snapshot stands, nothing else would show that a journal is gone which was begun.
+      if (isSnapshotLater) await old?.pointTo(header);
+    } catch (error) {
+      this.#needsSnapshot = true;
+      throw error;
+    } finally {
+      await old?.close();
+    }
   }
 
   async #writeSnapshot(about: { closed: boolean }): Promise<void> {

@@ -16,6 +16,12 @@ function open(disk: ModelledDisk): Promise<FileBackend> {
   return openFileBackend(disk.statePath, { disk, lock: noLock, compactAtBytes: 300, journalSpaceBytes: 200 });
 }
 
+/** Without a compaction between. */
+function openQuietly(disk: ModelledDisk): Promise<FileBackend> {
+  forgetOpenStores();
+  return openFileBackend(disk.statePath, { disk, lock: noLock });
+}
+
 async function codeOf(opening: Promise<unknown>): Promise<string> {
   try {
     await opening;
@@ -28,6 +34,27 @@ async function codeOf(opening: Promise<unknown>): Promise<string> {
 
 async function commitSome(backend: FileBackend): Promise<void> {
   for (let round = 0; round < 12; round++) await backend.commit({ puts: [{ key: `item/${round % 5}`, value: { round } }] });
+}
+
+const KEYS = Array.from({ length: 7 }, (_, at) => `item/${at}`);
+
+/** Commits each key once; returns the revisions. */
+async function commitAll(backend: FileBackend, isClosed: boolean): Promise<number[]> {
+  const revisions: number[] = [];
+  for (const key of KEYS) {
+    const result = await backend.commit({ puts: [{ key, value: key }] });
+    if (result.ok) revisions.push(result.revision);
+  }
+  if (isClosed) await backend.close();
+  return revisions;
+}
+
+function flip(files: Map<string, Buffer>, name: string): void {
+  const bytes = files.get(name);
+  if (bytes === undefined) return;
+  const flipped = Buffer.from(bytes);
+  flipped[bytes.length >> 1]! ^= 1;
+  files.set(name, flipped);
 }
 
 /** Three commits in one journal, of a process that was killed, with what `change` makes of that journal. */
@@ -129,4 +156,73 @@ describe('file: restarts', () => {
     expect(reportOf(backend)).to.deep.equal([['journal-damaged', 'loss', true]]);
     expect(await valuesOf(backend)).to.deep.equal(['a', undefined, 'c']);
   });
+
+  it('fenced: a state file that is all that is left gives no revision again that came after it', async () => {
+    const disk = new ModelledDisk();
+    const revisions = await commitAll(await open(disk), true);
+    revisions.push(...(await commitAll(await openQuietly(disk), false)));
+    const alone = await open(ModelledDisk.holding(new Map([['state.json', disk.files().get('state.json')!]])));
+    expect(alone.recovery).to.deep.equal([]);
+    revisions.push(...(await commitAll(alone, false)));
+    expect(new Set(revisions).size).to.equal(revisions.length);
+  });
+
+  it('acked-survives: of a store whose state file was removed while it was open no second loss is hidden', async () => {
+    const disk = new ModelledDisk();
+    const backend = await openQuietly(disk);
+    await commitAll(backend, false);
+    await disk.unlink(disk.statePath);
+    await (await openFileBackend(disk.statePath, { disk, lock: noLock })).close();
+    const revisions = await commitAll(backend, false);
+    const files = disk.files();
+    losses['the state file and the newest journal']!(files);
+    const next = await open(ModelledDisk.holding(files));
+    const isWhole = (await next.read(KEYS)).every((record, at) => record?.revision === revisions[at]);
+    expect(isWhole || next.recovery.some(({ severity }) => severity === 'loss')).to.equal(true);
+  });
+
+  const newestJournal = (files: Map<string, Buffer>) =>
+    [...files.keys()]
+      .filter((name) => JOURNAL.test(name))
+      .sort((a, b) => Number.parseInt(b.split('.').at(-2)!, 10) - Number.parseInt(a.split('.').at(-2)!, 10))[0]!;
+  const losses: Record<string, (files: Map<string, Buffer>) => void> = {
+    'the state file': (files) => files.delete('state.json'),
+    'a byte of the state file': (files) => flip(files, 'state.json'),
+    'a byte of the previous one': (files) => flip(files, 'state.json.previous'),
+    'the previous one': (files) => files.delete('state.json.previous'),
+    'the newest journal': (files) => files.delete(newestJournal(files)),
+    'the state file and the newest journal': (files) => {
+      files.delete(newestJournal(files));
+      files.delete('state.json');
+    },
+  };
+  for (const [first, lose] of Object.entries(losses)) {
+    it(`fenced, acked-survives: after the loss of ${first} no second one is hidden, nor gives revisions again`, async () => {
+      for (const [second, loseMore] of Object.entries(losses)) {
+        for (const [opening, isClosed] of [
+          [open, false],
+          [open, true],
+          [openQuietly, false],
+          [openQuietly, true],
+        ] as const) {
+          const what = `then ${second}, ${opening.name}, ${isClosed ? 'closed' : 'killed'}`;
+          const disk = new ModelledDisk();
+          const revisions = await commitAll(await opening(disk), isClosed);
+          let files = disk.files();
+          lose(files);
+          if (files.size === 0) continue; // Nothing is left of the first one that opened.
+          const between = ModelledDisk.holding(files);
+          revisions.push(...(await commitAll(await opening(between), false)));
+          files = between.files();
+          loseMore(files);
+          const last = await open(ModelledDisk.holding(files));
+          const isWhole = (await last.read(KEYS)).every((record, at) => record?.revision === revisions.at(at - KEYS.length));
+          const isReported = last.recovery.some(({ severity }) => severity === 'loss');
+          expect(isWhole || isReported, `${what}: what is missing is reported`).to.equal(true);
+          revisions.push(...(await commitAll(last, false)));
+          expect(new Set(revisions).size, `${what}: no revision twice`).to.equal(revisions.length);
+        }
+      }
+    });
+  }
 });
