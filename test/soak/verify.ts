@@ -114,10 +114,10 @@ function msOf(ns: bigint | string): number {
   return Number(ns) / 1e6;
 }
 
-/** It takes the deaths of three processes that were at work on it. */
+/** It takes the deaths of three processes that may have held it. */
 function judgeQuarantine(id: string, workers: readonly Worker[]): string[] {
   const deaths = workers.filter(
-    ({ killedNs, events }) => killedNs !== undefined && events.some((event) => event.type === 'began' && event.id === id),
+    ({ killedNs, events }) => killedNs !== undefined && events.some((event) => event.type === 'asked' && event.id === id),
   );
   return deaths.length >= 3 ? [] : [`one-item: ${id} was quarantined after ${deaths.length} deaths.`];
 }

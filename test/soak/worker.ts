@@ -44,6 +44,12 @@ const state = await open();
 if (state !== undefined) {
   write({ type: 'opened', findings: state.recovery });
   areDisksFaulty = task.diskFaultEvery > 0;
+  const claim = state.claim.bind(state);
+  state.claim = (id, options) => {
+    // Whoever dies between a claim and the beginning of its work has died with it.
+    write({ type: 'asked', id });
+    return claim(id, options);
+  };
   // The loop listens until its last outcome; a signal that comes later must not end this process before its last word.
   process.on('SIGTERM', () => undefined);
   const result = await runLoop({
