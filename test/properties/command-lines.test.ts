@@ -167,7 +167,7 @@ describe('random command lines', () => {
 
   it('no defect, no stack trace, no control character, no end without a code', async () => {
     let cases = 0;
-    await holdsFor(fc.array(line, { minLength: 1, maxLength: 4, size: 'max' }), 45, async (lines) => {
+    await holdsFor(fc.array(line, { minLength: 2, maxLength: 4, size: 'max' }), 32, async (lines) => {
       const directory = mkdtempSync(join(tmpdir(), 'loopstate-lines-'));
       try {
         furnish(directory);
