@@ -3,7 +3,7 @@
  * Each test interrupts the real command in one way, then runs it again and looks at what was done twice.
  */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
@@ -64,8 +64,7 @@ describe('loopstate run, interrupted', () => {
       execFileSync('mkfifo', [join(directory(), 'pipe')]);
       const waiting = await startCli(args, { cwd: directory() });
       if (name === 'run') await waiting.shows('starts');
-      // Opening it has begun then; sooner, the signal may come before anyone listens.
-      await sleep(2_000);
+      await waitsForWriter(waiting.child.pid ?? 0);
       waiting.child.kill('SIGTERM');
       const kill = setTimeout(() => waiting.child.kill('SIGKILL'), 10_000);
       expect(await waiting.end).to.include({ code: 143, signal: null });
@@ -186,6 +185,21 @@ describe('loopstate run, interrupted', () => {
     expect(after.stdout).to.match(new RegExp(`pid ${slow.child.pid} on .* gone.* holds 2\\n +a \\(attempt 1\\), since \\d{4}-.*\\n +b `));
   });
 });
+
+/**
+ * Resolves once a process does nothing but wait for somebody who writes to a pipe, and has done so for a while; where the system does not show
+ * that, when it must do so by now.
+ */
+async function waitsForWriter(pid: number): Promise<void> {
+  const endMs = performance.now() + 5_000;
+  const waitsOf = (task: string): string => readFileSync(`/proc/${pid}/task/${task}/wchan`, 'utf8');
+  for (let looks = 0; looks < 10 && performance.now() < endMs; ) {
+    await sleep(20);
+    const isShown = existsSync(`/proc/${pid}/task`);
+    const isWaiting = isShown && readdirSync(`/proc/${pid}/task`).some((task) => /fifo|partner/.test(waitsOf(task)));
+    looks = isWaiting && /poll/.test(waitsOf(`${pid}`)) ? looks + 1 : 0;
+  }
+}
 
 function isAlive(pid: number): boolean {
   try {
