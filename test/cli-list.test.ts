@@ -217,7 +217,7 @@ describe('loopstate list and show', () => {
     await state.begin('given-back');
     await state.release('given-back');
     await state.close();
-    const run = await startCli(['run', '--state', url, '--', 'sh', '-c', 'echo begun; sleep 20'], { cwd: directory(), input: 'held\n' });
+    const run = await startCli(['run', '--state', url, '--', 'sh', '-c', 'echo begun; sleep 60'], { cwd: directory(), input: 'held\n' });
     await run.shows('begun');
     return run.child;
   }
