@@ -52,6 +52,8 @@ export class LoopRunner<I extends LoopItem> {
   /** Aborted when running work is to end too: recordings are no longer tried. */
   readonly #hard = new AbortController();
   readonly #wakers = new Set<() => void>();
+  /** How often anything changed: whoever looked for something to do before the last time looks again. */
+  #changes = 0;
   /** Workers that have nothing to do, behind the one that waits for something to become possible, and until when that one does. */
   readonly #standby: (() => void)[] = [];
   #waitsUntilMs: number | undefined;
@@ -147,10 +149,11 @@ export class LoopRunner<I extends LoopItem> {
           await this.#unblocked();
           continue;
         }
+        const changes = this.#changes;
         const candidate = await this.#candidates.take({ isIdle: this.#active.size === 0, isShared: this.#settings.state.othersAtWork > 0 });
         if (candidate === undefined) {
           if (this.#candidates.isExhausted && this.#active.size === 0) return undefined;
-          await this.#pause();
+          await this.#pause(changes);
           continue;
         }
         this.#callNext();
@@ -168,8 +171,11 @@ export class LoopRunner<I extends LoopItem> {
     this.#standby.pop()?.();
   }
 
-  /** Waits until something may have become possible. One worker does that: if thousands did, all would look again whenever an item ends. */
-  async #pause(): Promise<void> {
+  /**
+   * Waits until something may have become possible since there had been so many `changes`. One worker does that: if thousands did, all would
+   * look again whenever an item ends.
+   */
+  async #pause(changes: number): Promise<void> {
     const { state, waitForOthers } = this.#settings;
     const { dueMs } = this.#candidates;
     if (this.#waitsUntilMs !== undefined) {
@@ -177,6 +183,8 @@ export class LoopRunner<I extends LoopItem> {
       if (dueMs < this.#waitsUntilMs) this.#wake();
       return await new Promise((resolve) => this.#standby.push(resolve));
     }
+    // What changed while the caller looked woke nobody: an input may take its time, and any answer comes a moment later.
+    if (changes !== this.#changes) return;
     const held = this.#active.size === 0 ? this.#candidates.onlyHeld : 0;
     if (held > 0 && !waitForOthers) return this.#halt('held-elsewhere');
     if (held > 0 && held !== this.#toldHeld) this.#emit({ type: 'waiting-for-others', items: held });
@@ -496,6 +504,7 @@ export class LoopRunner<I extends LoopItem> {
   }
 
   #wake(): void {
+    this.#changes += 1;
     for (const wake of this.#wakers) wake();
   }
 

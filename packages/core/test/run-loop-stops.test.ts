@@ -212,6 +212,23 @@ describe('runLoop and being stopped', () => {
     }
   });
 
+  it('is stopped while it passes over what is done, though an item waits for its time', async () => {
+    const { run } = await loop();
+    const done = numbered(2_500);
+    await run({ items: done, concurrency: 100 });
+    const controller = new AbortController();
+    function* items(): Generator<string> {
+      yield 'glitching';
+      setImmediate(() => controller.abort());
+      yield* done;
+    }
+    const work = (): unknown => ({ status: 'glitch', reason: 'Not now.', retryAfterMs: 60_000 });
+    const running = run({ items: items(), work, signal: controller.signal });
+    const ended = await Promise.race([running, sleep(5_000)]);
+    expect(ended?.result).to.include({ status: 'interrupted', reason: 'aborted' });
+    expect(ended?.result.counts.skipped).to.be.below(2_500);
+  });
+
   it('is stopped while its input lets it wait', async () => {
     const { run } = await loop();
     const controller = new AbortController();

@@ -397,6 +397,28 @@ describe('runLoop and failures of work', () => {
     expect(order.indexOf('k')).to.be.below(10);
     expect(state.progress.completed).to.equal(33);
   });
+
+  it('runs an item that must run alone once the last of the others has ended, at whichever moment that is', async () => {
+    let moments = 0;
+    for (let ticks = 0; ticks < 30; ticks++) {
+      const backend = openMemoryBackend();
+      const commit = backend.commit.bind(backend);
+      let commitsOfB = 0;
+      backend.commit = async (asked) => {
+        if (asked.puts?.[0]?.key === 'item/b') commitsOfB += 1;
+        // What records b comes a little later than what records a.
+        for (let tick = commitsOfB === 2 ? -5 - ticks : -5; tick < 0; tick++) await undefined;
+        return await commit(asked);
+      };
+      const state = await LoopState.open(backend);
+      await state.putItems([{ id: 'alone', item: { status: 'outstanding', attempt: 1, crashes: 2 } }], () => true);
+      const together = sleep(1);
+      const running = runLoop({ state, items: ['a', 'b', 'alone'], concurrency: 2, work: () => together });
+      expect(await Promise.race([running, sleep(5_000)])).to.include({ status: 'completed' });
+      moments += 1;
+    }
+    expect(moments).to.equal(30);
+  });
 });
 
 describe('runLoop and items that change', () => {
