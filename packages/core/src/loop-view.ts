@@ -141,7 +141,7 @@ export class LoopView {
         this.beats.set(name.id, Math.max(revision, this.beats.get(name.id) ?? 0));
         return;
       case 'meta':
-        this.meta = { revision, record: decode<MetaRecord>(value) };
+        if ((this.meta?.revision ?? 0) < revision) this.meta = { revision, record: decode<MetaRecord>(value) };
         return;
       case 'other':
         return;
@@ -162,7 +162,7 @@ export class LoopView {
         this.beats.delete(name.id);
         return;
       case 'meta':
-        this.meta = undefined;
+        if ((this.meta?.revision ?? revision) < revision) this.meta = undefined;
         return;
       case 'other':
         return;

@@ -12,6 +12,7 @@ import {
   movable,
   openMemoryBackend,
   type StateBackend,
+  type StateChange,
   whyNotMovable,
 } from '@loopstate/core';
 import { expect } from 'chai';
@@ -116,6 +117,29 @@ describe('Moving a loop', () => {
     expect(meta?.value).to.include({ store: (before[0]!.value as { store: string }).store, carriedUsd: 2 });
     for (const bad of [-1, Number.NaN, Number.POSITIVE_INFINITY])
       expect(await codeOf(state.putCarriedUsd(bad))).to.equal('LOOPSTATE_BAD_OPTION');
+  });
+
+  it('keeps what was spent before, though a reading that began earlier ends later', async () => {
+    const spending = await LoopState.open(backend);
+    await state.putCarriedUsd(1);
+    await spending.refresh();
+    await state.putCarriedUsd(3);
+    const changes = backend.changes.bind(backend);
+    let release = (): void => undefined;
+    backend.changes = async function* (since) {
+      const found: StateChange[] = [];
+      for await (const change of changes(since)) found.push(change);
+      await new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      yield* found;
+    };
+    const reading = spending.refresh();
+    await new Promise(setImmediate);
+    await spending.putCarriedUsd(2);
+    release();
+    await reading;
+    expect(spending.carriedUsd).to.equal(2);
   });
 
   it('value/exact: only what could have been recorded is movable', () => {
