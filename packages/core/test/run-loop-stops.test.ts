@@ -264,6 +264,30 @@ describe('runLoop and being stopped', () => {
     });
   }
 
+  it('stops all loops of a process by one signal, each by itself, and nobody is warned of a leak', async () => {
+    const before = process.listenerCount('SIGTERM');
+    const warnings: Error[] = [];
+    const warn = (warning: Error): unknown => warnings.push(warning);
+    process.on('warning', warn);
+    let begun = 0;
+    const results = await Promise.all(
+      numbered(12).map(async (id) => {
+        const { state } = await loop();
+        const work = async (): Promise<void> => {
+          begun += 1;
+          if (begun === 12) process.emit('SIGTERM', 'SIGTERM');
+          await sleep(2);
+        };
+        return await runLoop({ state, items: [id, 'next'], work });
+      }),
+    );
+    await sleep(0);
+    process.off('warning', warn);
+    expect(results.map(({ reason, counts }) => [reason, counts.completed])).to.deep.equal(results.map(() => ['SIGTERM', 1]));
+    expect(process.listenerCount('SIGTERM')).to.equal(before);
+    expect(warnings).to.deep.equal([]);
+  });
+
   it('finishes what runs after a SIGHUP, however often it comes, and ends it after a SIGTERM', async () => {
     const { state, run } = await loop();
     const listeners = process.listenerCount('SIGHUP');
