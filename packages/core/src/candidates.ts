@@ -24,6 +24,12 @@ interface Waiting<I> extends Candidate<I> {
   readonly dueMs: number;
 }
 
+/** An item whose turn it is. */
+export interface Taken<I> extends Candidate<I> {
+  /** Why it waited before, if it did. */
+  readonly for?: WaitingFor;
+}
+
 /** What a {@link Candidates} needs of its loop. */
 export interface CandidatesOptions<I extends LoopItem> {
   /** Ms of a clock that never jumps. */
@@ -84,7 +90,7 @@ export class Candidates<I extends LoopItem> {
   }
 
   /** The next item; `undefined`: none can be taken now. Errors: what the input throws, and `LOOPSTATE_BAD_ID`. */
-  async take(choice: Choice): Promise<Candidate<I> | undefined> {
+  async take(choice: Choice): Promise<Taken<I> | undefined> {
     const due = this.#takeDue(choice);
     if (due !== undefined) return due;
     // While one must run alone nothing else begins, so that its turn comes.
@@ -120,7 +126,7 @@ export class Candidates<I extends LoopItem> {
     this.#source.close();
   }
 
-  #takeDue({ isIdle }: Choice): Candidate<I> | undefined {
+  #takeDue({ isIdle }: Choice): Taken<I> | undefined {
     if (this.#waiting.size === 0) return undefined;
     const nowMs = this.#options.nowMs();
     for (const waiting of this.#waiting.values()) {

@@ -5,13 +5,14 @@
  *
  * **Invariants:**
  * - nothing is begun while an outcome can't be recorded, nor after a stop;
+ * - while an item that waited until nothing else ran has its turn, nothing else is begun;
  * - the work of one claim runs once, however often its recording is tried;
  * - while workers are on standby, another one waits for a change, or looks for something to do and calls the next of them after that;
  * - when the workers have ended, nothing that was claimed here is still held, unless the store was out of reach.
  */
 import { setMaxListeners } from 'node:events';
 import pRetry from 'p-retry';
-import { Candidates } from './candidates.js';
+import { Candidates, type Taken } from './candidates.js';
 import { ChangedItems } from './changed-items.js';
 import { isLoopStateError } from './errors.js';
 import type { Claim } from './held-claim.js';
@@ -57,6 +58,8 @@ export class LoopRunner<I extends LoopItem> {
   /** Workers that have nothing to do, behind the one that waits for something to become possible, and until when that one does. */
   readonly #standby: (() => void)[] = [];
   #waitsUntilMs: number | undefined;
+  /** The last item that waited until nothing else ran. */
+  #loner: string | undefined;
   #stop: StopReason | undefined;
   #failure: { readonly error: unknown } | undefined;
   #blocked = 0;
@@ -150,7 +153,8 @@ export class LoopRunner<I extends LoopItem> {
           continue;
         }
         const changes = this.#changes;
-        const candidate = await this.#candidates.take({ isIdle: this.#active.size === 0, isShared: this.#settings.state.othersAtWork > 0 });
+        const choice = { isIdle: this.#active.size === 0, isShared: this.#settings.state.othersAtWork > 0 };
+        const candidate = this.#isAlone ? undefined : await this.#candidates.take(choice);
         if (candidate === undefined) {
           if (this.#candidates.isExhausted && this.#active.size === 0) return undefined;
           await this.#pause(changes);
@@ -166,6 +170,11 @@ export class LoopRunner<I extends LoopItem> {
     }
   }
 
+  /** An item has its turn for which all others had to end. It would not get it, were another one begun before its claim is answered. */
+  get #isAlone(): boolean {
+    return this.#loner !== undefined && this.#active.has(this.#loner);
+  }
+
   /** Has one more worker look for something to do: there may be more than the caller takes. */
   #callNext(): void {
     this.#standby.pop()?.();
@@ -177,7 +186,7 @@ export class LoopRunner<I extends LoopItem> {
    */
   async #pause(changes: number): Promise<void> {
     const { state, waitForOthers } = this.#settings;
-    const { dueMs } = this.#candidates;
+    const dueMs = this.#isAlone ? Number.POSITIVE_INFINITY : this.#candidates.dueMs;
     if (this.#waitsUntilMs !== undefined) {
       // What was put by meanwhile may be due sooner.
       if (dueMs < this.#waitsUntilMs) this.#wake();
@@ -194,7 +203,7 @@ export class LoopRunner<I extends LoopItem> {
     this.#waitsUntilMs = undefined;
   }
 
-  async #tryToBegin(candidate: Candidate<I>): Promise<Begun<I> | undefined> {
+  async #tryToBegin(candidate: Taken<I>): Promise<Begun<I> | undefined> {
     const { state } = this.#settings;
     const { id } = candidate;
     if (this.#settings.digest !== undefined && !state.isOutstanding(id)) {
@@ -212,6 +221,7 @@ export class LoopRunner<I extends LoopItem> {
     if (this.#counts.started >= this.#settings.maxItems) return await this.#atMaxItems(candidate);
     if (this.#stop !== undefined) return undefined;
     this.#counts.started += 1;
+    if (candidate.for === 'being-alone') this.#loner = id;
     this.#active.set(id, 'claiming');
     let claim: Claim | undefined;
     try {

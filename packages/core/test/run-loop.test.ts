@@ -398,6 +398,27 @@ describe('runLoop and failures of work', () => {
     expect(state.progress.completed).to.equal(33);
   });
 
+  it('lets an item that must run alone not starve beside another run, though it takes a while to see what that one did', async () => {
+    const store = createMemoryStore();
+    const other = await LoopState.open(openMemoryBackend({ store, reach: 'network' }));
+    await other.putItems([{ id: 'k', item: { status: 'outstanding', attempt: 1, crashes: 2 } }], () => true);
+    await other.claim('of the other');
+    const backend = openMemoryBackend({ store, reach: 'network' });
+    const changes = backend.changes.bind(backend);
+    backend.changes = async function* (since) {
+      await sleep(5);
+      yield* changes(since);
+    };
+    const order: string[] = [];
+    const work = async (id: string): Promise<void> => {
+      order.push(id);
+      await sleep(25);
+    };
+    await runLoop({ state: await LoopState.open(backend), items: ['a', 'b', 'k', ...numbered(20)], concurrency: 4, work });
+    expect(order.indexOf('k')).to.be.within(1, 4);
+    expect(order).to.have.length(23);
+  });
+
   it('runs an item that must run alone once the last of the others has ended, at whichever moment that is', async () => {
     let moments = 0;
     for (let ticks = 0; ticks < 30; ticks++) {
