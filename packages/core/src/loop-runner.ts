@@ -7,7 +7,7 @@
  * - nothing is begun while an outcome can't be recorded, nor after a stop;
  * - while an item that waited until nothing else ran has its turn, nothing else is begun;
  * - the work of one claim runs once, however often its recording is tried;
- * - while workers are on standby, another one waits for a change, or looks for something to do and calls the next of them after that;
+ * - a worker that finds nothing to do looks again after the next change, or follows one that does;
  * - when the workers have ended, nothing that was claimed here is still held, unless the store was out of reach.
  */
 import { setMaxListeners } from 'node:events';
@@ -16,6 +16,7 @@ import { Candidates, type Taken } from './candidates.js';
 import { ChangedItems } from './changed-items.js';
 import { isLoopStateError } from './errors.js';
 import type { Claim } from './held-claim.js';
+import { IdleWorkers } from './idle-workers.js';
 import type { ItemResult } from './item-results.js';
 import type { Candidate, LoopItem } from './item-source.js';
 import type { LoopEvent, LoopResult, RunLoopSettings, StopReason } from './run-loop.js';
@@ -52,12 +53,7 @@ export class LoopRunner<I extends LoopItem> {
   readonly #soft = new AbortController();
   /** Aborted when running work is to end too: recordings are no longer tried. */
   readonly #hard = new AbortController();
-  readonly #wakers = new Set<() => void>();
-  /** How often anything changed: whoever looked for something to do before the last time looks again. */
-  #changes = 0;
-  /** Workers that have nothing to do, behind the one that waits for something to become possible, and until when that one does. */
-  readonly #standby: (() => void)[] = [];
-  #waitsUntilMs: number | undefined;
+  readonly #idle: IdleWorkers;
   /** The last item that waited until nothing else ran. */
   #loner: string | undefined;
   #stop: StopReason | undefined;
@@ -77,12 +73,13 @@ export class LoopRunner<I extends LoopItem> {
     // While the store is away every worker listens to one of them; Node would warn of a leak from eleven on.
     setMaxListeners(0, this.#soft.signal, this.#hard.signal);
     this.#changedItems = new ChangedItems(settings);
+    this.#idle = new IdleWorkers(settings.state.environment);
     const { monotonicMs, random } = settings.state.environment;
     this.#candidates = new Candidates(settings.items, {
       nowMs: monotonicMs,
       random,
       needsNoTurn: (candidate) => this.#needsNoTurn(candidate),
-      onChange: () => this.#wake(),
+      onChange: () => this.#idle.wake(),
       onFailure: (error) => this.#fail(error),
     });
   }
@@ -152,7 +149,7 @@ export class LoopRunner<I extends LoopItem> {
           await this.#unblocked();
           continue;
         }
-        const changes = this.#changes;
+        const { changes } = this.#idle;
         const choice = { isIdle: this.#active.size === 0, isShared: this.#settings.state.othersAtWork > 0 };
         const candidate = this.#isAlone ? undefined : await this.#candidates.take(choice);
         if (candidate === undefined) {
@@ -160,13 +157,13 @@ export class LoopRunner<I extends LoopItem> {
           await this.#pause(changes);
           continue;
         }
-        this.#callNext();
+        this.#idle.callNext();
         const begun = await this.#tryToBegin(candidate);
         if (begun !== undefined) return begun;
       }
       return undefined;
     } finally {
-      this.#callNext();
+      this.#idle.callNext();
     }
   }
 
@@ -175,32 +172,17 @@ export class LoopRunner<I extends LoopItem> {
     return this.#loner !== undefined && this.#active.has(this.#loner);
   }
 
-  /** Has one more worker look for something to do: there may be more than the caller takes. */
-  #callNext(): void {
-    this.#standby.pop()?.();
-  }
-
-  /**
-   * Waits until something may have become possible since there had been so many `changes`. One worker does that: if thousands did, all would
-   * look again whenever an item ends.
-   */
+  /** Waits until something may have become possible since there had been so many `changes`. */
   async #pause(changes: number): Promise<void> {
-    const { state, waitForOthers } = this.#settings;
     const dueMs = this.#isAlone ? Number.POSITIVE_INFINITY : this.#candidates.dueMs;
-    if (this.#waitsUntilMs !== undefined) {
-      // What was put by meanwhile may be due sooner.
-      if (dueMs < this.#waitsUntilMs) this.#wake();
-      return await new Promise((resolve) => this.#standby.push(resolve));
-    }
+    if (this.#idle.hasLeader) return await this.#idle.follow(dueMs);
     // What changed while the caller looked woke nobody: an input may take its time, and any answer comes a moment later.
-    if (changes !== this.#changes) return;
+    if (changes !== this.#idle.changes) return;
     const held = this.#active.size === 0 ? this.#candidates.onlyHeld : 0;
-    if (held > 0 && !waitForOthers) return this.#halt('held-elsewhere');
+    if (held > 0 && !this.#settings.waitForOthers) return this.#halt('held-elsewhere');
     if (held > 0 && held !== this.#toldHeld) this.#emit({ type: 'waiting-for-others', items: held });
     this.#toldHeld = held;
-    this.#waitsUntilMs = dueMs;
-    await this.#change(dueMs - state.environment.monotonicMs());
-    this.#waitsUntilMs = undefined;
+    await this.#idle.lead(dueMs);
   }
 
   async #tryToBegin(candidate: Taken<I>): Promise<Begun<I> | undefined> {
@@ -213,7 +195,7 @@ export class LoopRunner<I extends LoopItem> {
         if (!(await this.#isToRunAgain(candidate))) return undefined;
       } finally {
         this.#active.delete(id);
-        this.#wake();
+        this.#idle.wake();
       }
     }
     if (this.#settleCandidate(candidate, { hasAsked: false })) return undefined;
@@ -234,7 +216,7 @@ export class LoopRunner<I extends LoopItem> {
     }
     if (claim === undefined) {
       this.#settleCandidate(candidate, { hasAsked: true });
-      this.#wake();
+      this.#idle.wake();
       return undefined;
     }
     this.#active.set(id, claim);
@@ -254,7 +236,7 @@ export class LoopRunner<I extends LoopItem> {
   async #atMaxItems(candidate: Candidate<I>): Promise<undefined> {
     if (![...this.#active.values()].includes('claiming')) return this.#halt('max-items');
     this.#candidates.putBack(candidate, 'time');
-    await this.#change(HELD_POLL_MS);
+    await this.#idle.nextChange(HELD_POLL_MS);
     return undefined;
   }
 
@@ -348,7 +330,7 @@ export class LoopRunner<I extends LoopItem> {
       this.#emit({ type: 'lost', id });
     } finally {
       this.#active.delete(id);
-      this.#wake();
+      this.#idle.wake();
     }
   }
 
@@ -403,7 +385,7 @@ export class LoopRunner<I extends LoopItem> {
       if (!isLoopStateError(error)) throw error;
       this.#emit({ type: 'unavailable', error });
     }
-    this.#wake();
+    this.#idle.wake();
   }
 
   /** Calls the store until it answers. `undefined`: it did not before `signal` said to give up, or the time for it ran out. */
@@ -438,7 +420,7 @@ export class LoopRunner<I extends LoopItem> {
     } finally {
       this.#blocked -= 1;
       if (this.#blocked === 0 && !isGivenUp) this.#emit({ type: 'available' });
-      this.#wake();
+      this.#idle.wake();
     }
   }
 
@@ -454,7 +436,7 @@ export class LoopRunner<I extends LoopItem> {
     }
     this.#soft.abort();
     this.#candidates.close();
-    this.#wake();
+    this.#idle.wake();
     return undefined;
   }
 
@@ -464,7 +446,7 @@ export class LoopRunner<I extends LoopItem> {
     this.#hard.abort();
     const cause = new DOMException(`The loop is to stop: ${reason}.`, 'AbortError');
     for (const claim of this.#active.values()) if (claim !== 'claiming') claim.abort(cause);
-    this.#wake();
+    this.#idle.wake();
   }
 
   #fail(error: unknown): undefined {
@@ -472,7 +454,7 @@ export class LoopRunner<I extends LoopItem> {
     this.#stop ??= 'aborted';
     this.#soft.abort();
     this.#candidates.close();
-    this.#wake();
+    this.#idle.wake();
     return undefined;
   }
 
@@ -489,33 +471,12 @@ export class LoopRunner<I extends LoopItem> {
 
   /** Resolves once outcomes can be recorded again, or the loop is to stop. One wait for all workers: each change would wake every one of them. */
   #unblocked(): Promise<void> {
-    this.#unblocking ??= this.#waitUntilUnblocked().finally(() => {
-      this.#unblocking = undefined;
-    });
+    this.#unblocking ??= this.#idle
+      .until(() => this.#blocked === 0 || this.#stop !== undefined)
+      .finally(() => {
+        this.#unblocking = undefined;
+      });
     return this.#unblocking;
-  }
-
-  async #waitUntilUnblocked(): Promise<void> {
-    while (this.#blocked > 0 && this.#stop === undefined) await this.#change(Number.POSITIVE_INFINITY);
-  }
-
-  /** Resolves when something changed, at the latest after `ms`. */
-  #change(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = Number.isFinite(ms) ? this.#settings.state.environment.after(Math.max(0, ms), wake, { keepAlive: true }) : undefined;
-      const wakers = this.#wakers;
-      wakers.add(wake);
-      function wake(): void {
-        cancel?.();
-        wakers.delete(wake);
-        resolve();
-      }
-    });
-  }
-
-  #wake(): void {
-    this.#changes += 1;
-    for (const wake of this.#wakers) wake();
   }
 
   #emit(event: LoopEvent): void {
