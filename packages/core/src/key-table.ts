@@ -37,6 +37,8 @@ export class KeyTable {
   readonly #pages: Uint8Array[] = [];
   /** How much of the last page is taken. */
   #pageEnd = 0;
+  /** The places of keys that were taken out, by their length: they are for the next keys as long. */
+  readonly #vacant = new Map<number, number[]>();
   readonly #hashes = new Column(Uint32Array);
   /** Page and offset of a key in the pages. */
   readonly #places = new Column(Uint32Array);
@@ -81,7 +83,7 @@ export class KeyTable {
       return slot;
     }
     const place = this.#room(key.length);
-    const page = this.#pages.at(-1) as Uint8Array;
+    const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
     for (let at = 0; at < key.length; at++) page[(place & (PAGE_BYTES - 1)) + at] = key.charCodeAt(at);
     this.#take(slot, { hash, place, length: key.length });
     return slot;
@@ -98,7 +100,7 @@ export class KeyTable {
     }
     const slot = this.#free.pop() ?? this.#slots++;
     const place = this.#room(end - start);
-    (this.#pages.at(-1) as Uint8Array).set(bytes.subarray(start, end), place & (PAGE_BYTES - 1));
+    (this.#pages[place >>> PAGE_BITS] as Uint8Array).set(bytes.subarray(start, end), place & (PAGE_BYTES - 1));
     this.#take(slot, { hash, place, length: end - start });
     return slot;
   }
@@ -113,7 +115,7 @@ export class KeyTable {
       this.#otherAt.delete(slot);
       return slot;
     }
-    this.#lengths.set(slot, 0);
+    this.#vacate(slot);
     const { table } = this.#shardOf(this.#hashes.at(slot));
     const mask = table.length - 1;
     let at = (this.#hashes.at(slot) >>> SHARD_BITS) & mask;
@@ -145,6 +147,7 @@ export class KeyTable {
     }
     this.#pages.length = 0;
     this.#pageEnd = 0;
+    this.#vacant.clear();
     for (const column of [this.#hashes, this.#places, this.#lengths]) column.clear();
     this.#others.clear();
     this.#otherAt.clear();
@@ -193,8 +196,19 @@ export class KeyTable {
     this.#enter(this.#shardOf(hash), slot);
   }
 
-  /** A place for so many bytes, in the last page. */
+  /** Leaves the place of a key to the next one as long: else a table that always holds a few would grow with all that it ever held. */
+  #vacate(slot: number): void {
+    const length = this.#lengths.at(slot);
+    const places = this.#vacant.get(length) ?? [];
+    this.#vacant.set(length, places);
+    places.push(this.#places.at(slot));
+    this.#lengths.set(slot, 0);
+  }
+
+  /** A place for so many bytes: one that became free, or else in the last page. */
   #room(length: number): number {
+    const vacant = this.#vacant.get(length)?.pop();
+    if (vacant !== undefined) return vacant;
     if (this.#pageEnd + length > (this.#pages.at(-1)?.length ?? 0)) this.#growPages(this.#pageEnd + length);
     const start = this.#pageEnd;
     this.#pageEnd += length;

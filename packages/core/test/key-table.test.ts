@@ -37,6 +37,19 @@ describe('KeyTable', () => {
     expect(table.place('again')).to.be.within(0, table.slots);
   });
 
+  it('flat-cost: takes as much memory as what it holds, however much it has held', () => {
+    const table = new KeyTable();
+    const keyOf = (n: number): string => `item/${'x'.repeat(100)}${String(n).padStart(6, '0')}`;
+    const before = process.memoryUsage().arrayBuffers;
+    for (let n = 0; n < 200_000; n++) {
+      table.place(keyOf(n));
+      table.remove(keyOf(n - 10));
+    }
+    expect(table.size).to.equal(10);
+    expect(table.keyAt(table.find(keyOf(199_995)))).to.equal(keyOf(199_995));
+    expect(process.memoryUsage().arrayBuffers - before).to.be.below(4_000_000);
+  });
+
   it('tells apart what looks alike', () => {
     const table = new KeyTable();
     const keys = [
