@@ -100,7 +100,7 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
     if (journal === undefined) {
       // Durable before anyone acts on it: what was recovered may have been read from memory, not from the disk.
       await store.startAnew();
-      if (needsSecondCopy) await store.startAnew();
+      if (needsSecondCopy || store.isPreviousBehind) await store.startAnew();
       await removeAsides(names, recovered, disk);
     }
     return openStoreOf(store, await disk.survivesPowerLoss(names.directory), held);

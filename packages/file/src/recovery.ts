@@ -265,7 +265,7 @@ function assemble(parts: Assembly): Recovered {
   const known = base?.header.revision ?? 0;
   const blocks = base?.blocks ?? [];
   const entries = newestPerKey(collect(parts, known));
-  const resume = findings.length === 0 && parts.isStateSound ? findResume(files, base, chain) : undefined;
+  const resume = findings.length === 0 && parts.isStateSound ? findResume(files, found, chain) : undefined;
   const alarms = findings.filter(({ severity }) => severity !== 'info').length;
   // A state file that stands alone may be a copy, or all that is left of a store that went on from it.
   const revision = resume !== undefined ? known : found.highestRevision + (1 + alarms) * REVISIONS_SKIPPED;
@@ -306,12 +306,13 @@ function collect({ found, base, chain, isIncomplete }: Assembly, known: number):
   return entries;
 }
 
-function findResume(files: StoreFiles, base: WholeSnapshot | undefined, { links }: JournalChain): Recovered['resume'] | undefined {
+function findResume(files: StoreFiles, { wholes, previous }: FoundStore, { links }: JournalChain): Recovered['resume'] | undefined {
+  const [base] = wholes;
   const [newest] = links;
   const journal = newest?.journal;
   if (base === undefined || newest === undefined || journal === undefined) return undefined;
-  // Without a previous snapshot nothing would show that the journal ever was.
-  if (files.previous === undefined) return undefined;
+  // Nothing but a previous snapshot of the generation before shows that the journal ever was.
+  if ((previous?.header?.generation ?? -1) + 1 < newest.generation) return undefined;
   const isUntouched = journal.commits === 0 && journal.gaps.length === 0 && journal.hasSpace;
   if (!base.header.closed || newest.generation !== base.header.generation || !isUntouched) return undefined;
   return { generation: newest.generation, endBytes: journal.endBytes, sizeBytes: files.journals.get(newest.generation)?.length ?? 0 };

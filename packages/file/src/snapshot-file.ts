@@ -54,6 +54,11 @@ export class SnapshotFile {
     return this.#known?.sizeBytes ?? 0;
   }
 
+  /** The generation of the previous snapshot if it is sound; 0: none. */
+  get previousGeneration(): number {
+    return this.#previousGeneration;
+  }
+
   /** True if the state file is the one that this store wrote. */
   async isOurs(): Promise<boolean> {
     const { disk, names } = this.#options;

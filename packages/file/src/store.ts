@@ -151,6 +151,14 @@ export class FileStore {
     this.#needsSnapshot = false;
   }
 
+  /**
+   * The previous snapshot shows that there was a journal after its own, and none beyond that. Where another was begun in between, without its
+   * snapshot, the newest could be lost with the state file, and nothing would tell.
+   */
+  get isPreviousBehind(): boolean {
+    return this.#parts.snapshots.previousGeneration + 1 < this.#generation;
+  }
+
   /** Puts the state file right if it is not the one that this store wrote. Errors: any system error. */
   async verify(): Promise<void> {
     this.#assertRunning();
@@ -246,7 +254,7 @@ export class FileStore {
   /** Sees to a journal that can be written to; without one the group is told so. */
   async #makeReady(group: readonly Waiting[]): Promise<boolean> {
     try {
-      if (this.#needsSnapshot || !this.#hasGoodJournal()) await this.startAnew();
+      if (this.#needsSnapshot || !this.#hasGoodJournal()) await this.#startAfterFailure();
       else if (this.#compacting === undefined && this.#journalBytes() > this.#compactAtBytes) await this.#compact();
       return true;
     } catch (error) {
@@ -353,7 +361,7 @@ export class FileStore {
       await this.#beginJournal({ isSnapshotLater: true });
     } catch (error) {
       this.#reportFailedCompaction(error);
-      if (this.#needsSnapshot || !this.#hasGoodJournal()) await this.startAnew();
+      if (this.#needsSnapshot || !this.#hasGoodJournal()) await this.#startAfterFailure();
       return;
     }
     this.#compacting = this.#writeSnapshot({ closed: false })
@@ -361,6 +369,11 @@ export class FileStore {
       .finally(() => {
         this.#compacting = undefined;
       });
+  }
+
+  async #startAfterFailure(): Promise<void> {
+    await this.startAnew();
+    if (this.isPreviousBehind) await this.startAnew();
   }
 
   /** `isSnapshotLater`: commits go on in the new journal before its snapshot stands. */

@@ -2,12 +2,13 @@
  * Proves what a start makes of what the process before left: killed at any disk call, with its last write cut short, or with a line
  * of its journal damaged. On a modelled disk.
  */
+import { setImmediate as turn } from 'node:timers/promises';
 import { prove } from '@loopstate/conformance';
 import { isLoopStateError, type StateChange } from '@loopstate/core';
 import { expect } from 'chai';
 import { type FileBackend, openFileBackend } from '../src/open-file-backend.js';
 import type { CrashPoint } from './crash-point.js';
-import { forgetOpenStores, ModelledDisk, noLock } from './modelled-disk.js';
+import { forgetOpenStores, ModelledDisk, noLock, systemError } from './modelled-disk.js';
 
 const JOURNAL = /\.\d+\.journal$/;
 
@@ -225,4 +226,65 @@ describe('file: restarts', () => {
       }
     });
   }
+
+  /** Loses the state file and the newest journal, with what was committed last. */
+  async function expectTold(disk: ModelledDisk, given: number[], what: string): Promise<void> {
+    const files = disk.files();
+    losses['the state file and the newest journal']!(files);
+    const last = await open(ModelledDisk.holding(files));
+    expect(
+      last.recovery.some(({ severity }) => severity === 'loss'),
+      `${what}: it is reported`,
+    ).to.equal(true);
+    const revisions = [...given, ...(await commitAll(last, false))];
+    expect(new Set(revisions).size, `${what}: no revision twice`).to.equal(revisions.length);
+  }
+
+  it('fenced, acked-survives: after a kill in a compaction, or in the first start, no loss is hidden', async () => {
+    const disk = new ModelledDisk();
+    disk.isRecording = true;
+    await commitSome(await open(disk));
+    const moments = disk.crashPoints.filter(({ names }) => [...names.keys()].some((name) => JOURNAL.test(name)));
+    for (const point of moments) {
+      const next = ModelledDisk.killedAt(point);
+      await expectTold(next, await commitAll(await openQuietly(next), false), `killed at call ${point.call}`);
+    }
+    expect(moments.length).to.be.at.least(40);
+  });
+
+  it('fenced: after warnings that cost nothing a loss gives no revision again', async () => {
+    const disk = new ModelledDisk();
+    const revisions = await commitAll(await openQuietly(disk), true);
+    const files = disk.files();
+    const stranger = new ModelledDisk();
+    await commitAll(await openQuietly(stranger), false);
+    files.set('state.json.1.journal', stranger.files().get('state.json.1.journal')!);
+    flip(files, 'state.json.previous');
+    const between = ModelledDisk.holding(files);
+    const backend = await openQuietly(between);
+    expect(reportOf(backend).map(([, severity]) => severity)).to.deep.equal(['warning', 'warning']);
+    await expectTold(between, [...revisions, ...(await commitAll(backend, false))], 'after two warnings');
+  });
+
+  it('fenced, acked-survives: after a compaction that failed no loss is hidden, whether the store was closed then or its journal failed', async () => {
+    for (const isClosed of [true, false]) {
+      let disk = new ModelledDisk();
+      let backend = await open(disk);
+      disk.fault = ({ name, path }) => (name === 'rename' && path.endsWith('state.json') ? systemError('EIO', path) : undefined);
+      await commitSome(backend);
+      while ([...disk.files().keys()].some((name) => name.endsWith('.tmp'))) await turn();
+      if (isClosed) {
+        disk.fault = undefined;
+        await backend.close();
+        disk = ModelledDisk.holding(disk.files());
+        backend = await open(disk);
+      } else {
+        disk.fault = ({ name, path }) => (JOURNAL.test(path) && name.startsWith('write') ? systemError('EIO', path) : undefined);
+        expect(await codeOf(backend.commit({ puts: [{ key: 'a', value: 1 }] }))).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+        disk.fault = undefined;
+      }
+      const result = await backend.commit({ puts: [{ key: 'a', value: 2 }] });
+      await expectTold(disk, result.ok ? [result.revision] : [], isClosed ? 'closed' : 'journal failed');
+    }
+  });
 });
