@@ -144,8 +144,7 @@ export class FileStore {
   /** Begins a new generation of journal and snapshot. Errors: any system error; nothing is acknowledged until it succeeds. */
   async startAnew(options: { closed: boolean; after?: number } = { closed: false }): Promise<void> {
     await this.#compacting;
-    // A journal whose snapshot failed holds nothing yet: it need not be begun again.
-    if (!this.#needsSnapshot || !this.#hasGoodJournal()) await this.#beginJournal(options);
+    if (!(await this.#isBegun())) await this.#beginJournal(options);
     this.#needsSnapshot = true;
     await this.#writeSnapshot(options);
     this.#needsSnapshot = false;
@@ -369,6 +368,13 @@ export class FileStore {
       .finally(() => {
         this.#compacting = undefined;
       });
+  }
+
+  /** True if a journal stands ready whose snapshot failed: it holds nothing yet, and need not be begun again. */
+  async #isBegun(): Promise<boolean> {
+    if (!this.#needsSnapshot || this.#journal === undefined || this.#journal.hasFailed) return false;
+    // One that stands though it failed becomes the previous one, and no two may be of one generation.
+    return !(await this.#parts.snapshots.isOfGeneration(this.#journal.generation).catch(() => true));
   }
 
   async #startAfterFailure(): Promise<void> {

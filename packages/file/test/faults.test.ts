@@ -87,6 +87,22 @@ describe('file: errors of the disk', () => {
     expect((await reopened.read(['a', 'c'])).map((record) => record?.value)).to.deep.equal([1, 3]);
   });
 
+  it('always-starts: after a snapshot that stands though its names could not be synced, nothing is taken for lost', async () => {
+    const disk = new ModelledDisk();
+    const backend = await open(disk);
+    await backend.commit({ puts: [{ key: 'a', value: 1 }] });
+    disk.fault = failWrites('EIO');
+    await rejection(backend.commit({ puts: [{ key: 'a', value: 2 }] }));
+    // The first is that of the new journal.
+    let syncs = 0;
+    disk.fault = ({ name, path }) => (name === 'syncDirectory' && ++syncs === 2 ? systemError('EIO', path) : undefined);
+    expect(isLoopStateError(await rejection(backend.commit({ puts: [{ key: 'a', value: 3 }] })), 'LOOPSTATE_UNAVAILABLE')).to.equal(true);
+    await backend.commit({ puts: [{ key: 'a', value: 4 }] });
+    const reopened = await open(ModelledDisk.holding(disk.files()));
+    expect(reopened.recovery).to.deep.equal([]);
+    expect((await reopened.read(['a']))[0]?.value).to.equal(4);
+  });
+
   it('commit/check-now: what a failed write left on the disk never comes back under later commits', async () => {
     const disk = new ModelledDisk();
     const backend = await open(disk);
