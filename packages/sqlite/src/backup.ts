@@ -1,6 +1,6 @@
 /**
- * The copy of a database, `state.db.backup`: written at intervals while commits go on, after a repair, and by the last who closes the
- * database.
+ * The copy of a database, `state.db.backup`: written at intervals while commits go on, after a repair, by a start that finds none,
+ * and by the last who closes the database.
  *
  * **Invariants:**
  * - A copy replaces the one before only when every record of it was found sound and it is durable, and never one that holds more.

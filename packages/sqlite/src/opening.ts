@@ -89,12 +89,10 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
         // In the file itself, so that it is known even when the log is lost.
         await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
         await syncDirectory(names.directory);
-        // Revisions were skipped, counted from what was found. Were all of this lost with that copy still beside it, the same would be skipped
-        // again, and what is given from now on be given twice. A disk that has no room for it is no reason not to start. What was only torn
-        // skipped few: far less than the loss of all does.
-        if (prepared.findings.some(({ severity }) => severity !== 'info')) {
-          await writeBackup(names, now()).catch((error: unknown) => findings.push(backupFailed(names, error)));
-        }
+        // What was only torn skipped few revisions: far less than the loss of all does.
+        const isRepaired = prepared.findings.some(({ severity }) => severity !== 'info');
+        // A disk that has no room for it is no reason not to start.
+        await renewCopy(names, { isRepaired, now: now() }).catch((error: unknown) => findings.push(backupFailed(names, error)));
       } catch (error) {
         // The log goes with the connection, and nobody must think later that it was lost.
         await markOpen(connection, false).catch(() => undefined);
@@ -149,6 +147,16 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
     await closeWriter(names, { connection, inode, checkpoints, presence, busyTimeoutMs, now, isCompacted: false });
     throw error;
   }
+}
+
+/**
+ * A repair skipped revisions, counted from what was found. Were all of this lost with that copy still beside it, the same would be skipped
+ * again, and what is given from now on be given twice. Without any copy nothing would tell of the loss: whoever is killed each time before
+ * one is due never makes one. Errors: as `writeBackup`.
+ */
+async function renewCopy(names: StoreNames, { isRepaired, now }: { isRepaired: boolean; now: number }): Promise<void> {
+  const isDue = isRepaired || ((await statIfPresent(names.backup)) === undefined && (await isBackupBehind(names)));
+  if (isDue) await writeBackup(names, now);
 }
 
 /** Who may write the database may take its locks. */

@@ -96,6 +96,26 @@ describe('sqlite: the copy', () => {
       expect(revisions[1]).to.be.greaterThan(revisions[0] ?? 0);
     }));
 
+  it('acked-survives: is written by a start that finds none, so that a store that is killed each time has one', () =>
+    withDirectory(async (directory) => {
+      const [killed, left] = [new StoreNames(join(directory, 'state.db')), new StoreNames(join(directory, 'left.db'))];
+      const first = await openSqliteBackend(killed.database);
+      await put(first, { one: 1 });
+      // As a kill would leave it.
+      fs.copyFileSync(killed.database, left.database);
+      fs.copyFileSync(killed.log, left.log);
+      await first.close();
+      const second = await openSqliteBackend(left.database);
+      const copy = fs.existsSync(left.backup) ? fs.readFileSync(left.backup) : undefined;
+      await second.close();
+      for (const path of [...left.files, left.backup]) fs.rmSync(path, { force: true });
+      if (copy !== undefined) fs.writeFileSync(left.backup, copy);
+      const third = await openSqliteBackend(left.database);
+      expect(findingsOf(third)).to.deep.equal(['database-missing', 'started-from-backup']);
+      expect((await third.read(['one']))[0]?.value).to.equal(1);
+      await third.close();
+    }));
+
   it('always-starts: a copy that can not be written after a repair keeps nobody from starting, and is told of', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');
