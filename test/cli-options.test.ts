@@ -145,6 +145,26 @@ describe('loopstate run, its options', () => {
       const end = await run(['--results', 'gone', '--', 'sh', '-c', 'echo; sleep 0.2; rm -r gone', 'sh'], 'a\n');
       expect(end.code).to.equal(6);
       expect((await item('a'))?.status).to.equal('outstanding');
+      // Where what was written can not even be removed, that once was each item's own failure, for good.
+      const taken = await run(['--results', 'taken', '--', 'sh', '-c', 'echo; sleep 0.2; rm -r taken; echo > taken', 'sh'], 'b\nc\n');
+      expect(taken.code).to.equal(6);
+      expect(taken.stderr).to.include('The output of an item can not be kept: ENOTDIR');
+      expect((await item('b'))?.status).to.equal('outstanding');
+      expect(await item('c')).to.equal(undefined);
+      // No file can be made there: root finds that out when it tries, others before anything runs.
+      const refused = await run(['--results', '/proc', '--', 'sh', '-c', 'sleep 0.2; echo', 'sh'], 'd\n');
+      expect(refused.code).to.equal(process.getuid?.() === 0 ? 6 : 2);
+      expect(refused.stderr).to.match(/^loopstate: The (output of an item can not be kept|directory for results can not be used): E/m);
+      expect((await item('d'))?.status ?? 'outstanding').to.equal('outstanding');
+    });
+
+    it('tries again later when there are too few file descriptors to keep the output of one more item', async () => {
+      const input = Array.from({ length: 16 }, (_, n) => `${n}\n`).join('');
+      const args = ['run', ...STATE, '--json', '-j', '8', '--results', 'out', '--', 'sh', '-c', 'sleep 0.2; echo $1', 'sh'];
+      const end = await runCli(args, { cwd: directory(), input, under: ['sh', '-c', 'ulimit -n 46; exec "$@"', 'sh'] });
+      expect(end.code).to.equal(0);
+      expect(end.stderr).to.include('EMFILE');
+      expect(readdirSync(join(directory(), 'out'))).to.have.length(32);
     });
   });
 

@@ -12,8 +12,8 @@ import { openResultFiles, type ResultFiles } from './results-folder.js';
 import { SharedOutput } from './shared-output.js';
 import { visible } from './visible-text.js';
 
-/** What a child that can't be started says of the machine, not of the command: there are too many processes or files just now. */
-const START_GLITCHES = ['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM'];
+/** Why a child can't be started, or its output not be kept, that is no fault of either: there are too many processes or files just now. */
+const SHORTAGES = ['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM'];
 
 /** What such a child says of its program. */
 const UNUSABLE: Readonly<Record<string, string>> = {
@@ -152,12 +152,16 @@ export class Children {
     { words, files }: { readonly words: readonly string[]; readonly files: ResultFiles | undefined },
   ): ItemResult {
     if (isErrorWithCode(error) && !isLoopStateError(error) && 'syscall' in error) {
+      const isGlitch = SHORTAGES.includes(error.code);
       if (String(error.syscall).startsWith('spawn')) {
-        if (START_GLITCHES.includes(error.code)) return { status: 'glitch', reason: `It could not be started: ${error.message}` };
+        if (isGlitch) return { status: 'glitch', reason: `It could not be started: ${error.message}` };
         const fault = this.#faultOf(words, file, error);
         if (fault !== undefined) return { status: 'error', reason: fault };
         this.failure ??= unusableCommand(file, error);
-      } else if (files !== undefined && error !== this.#stdout.failure) this.failure ??= resultsFailed(error);
+      } else if (files !== undefined && error !== this.#stdout.failure) {
+        if (isGlitch) return { status: 'glitch', reason: `Its output could not be kept: ${error.message}` };
+        this.failure ??= resultsFailed(error);
+      }
     }
     if (this.failure === undefined) throw error;
     this.#stop.abort();

@@ -2,8 +2,8 @@
  * The output of each item in files of its own. A file has its name only when it is whole, and replaces that of an earlier attempt.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { createWriteStream, type WriteStream } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { constants, createWriteStream, type WriteStream } from 'node:fs';
+import { access, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import { LoopStateError } from '@loopstate/core';
@@ -16,7 +16,7 @@ export interface ResultFiles {
   readonly stderr: (chunk: Buffer) => Promise<void>;
   /** Gives the files their names. Errors: any system error. */
   place(): Promise<void>;
-  /** Removes what was written. */
+  /** Removes what was written, where that can be done. */
   discard(): Promise<void>;
 }
 
@@ -46,18 +46,21 @@ export function openResultFiles(folder: string, id: string): ResultFiles {
     },
     async discard() {
       await end().catch(() => undefined); // It is removed all the same.
-      for (const { temporary } of files) await rm(temporary, { force: true });
+      // What went wrong is told, and not that this goes wrong too: where the directory can't be used any more, there is nothing to remove.
+      for (const { temporary } of files) await rm(temporary, { force: true }).catch(() => undefined);
     },
   };
 }
 
-/** Makes the directory for results. Errors: `LOOPSTATE_BAD_OPTION`. */
+/** Makes the directory for results, in which files can be made. Errors: `LOOPSTATE_BAD_OPTION`. */
 export async function makeResultsFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });
+    // Seen only when the first command has run, it would have run in vain.
+    await access(folder, constants.W_OK | constants.X_OK);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new LoopStateError('LOOPSTATE_BAD_OPTION', `The directory for results can not be made: ${reason}. Nothing was run.`, { cause });
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', `The directory for results can not be used: ${reason}. Nothing was run.`, { cause });
   }
 }
 
@@ -78,6 +81,7 @@ export function fileNameOf(id: string): string {
 
 function write(stream: WriteStream, chunk: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
-    stream.write(chunk, (error) => (error === null || error === undefined ? resolve() : reject(error)));
+    // Of a file that could not be opened, a later write says no more than that.
+    stream.write(chunk, (error) => (error === null || error === undefined ? resolve() : reject(stream.errored ?? error)));
   });
 }
