@@ -140,7 +140,9 @@ describe('exit codes of loopstate', () => {
 
   it('130: the output can not be written, whichever command it is of', async () => {
     await run(['--', 'true'], 'a\n');
+    await cli(['run', '--state', 'failed.json', '--', 'false'], 'a\n');
     for (const args of [
+      ['status', '--state', 'failed.json', '--check'],
       ['status', ...STATE],
       ['status', ...STATE, '--json'],
       ['show', ...STATE, 'a'],

@@ -21,7 +21,8 @@ keepThreadPoolAwake();
 const exitCode = await main(process.argv);
 await Promise.all([written(process.stdout), written(process.stderr)]);
 // Whatever is still open, such as an input that nobody ends, must not keep the command from ending.
-process.exit(exitCode === 0 && isOutputLost() ? 130 : exitCode);
+// What 1 says of the items is of no use to who lacks the output, and 1 is what a script would take for the answer.
+process.exit(exitCode <= 1 && isOutputLost() ? 130 : exitCode);
 
 async function main(argv: readonly string[]): Promise<ExitCode> {
   let exitCode: ExitCode = 0;
