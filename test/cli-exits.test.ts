@@ -113,6 +113,31 @@ describe('exit codes of loopstate', () => {
     }
   });
 
+  it('2: an export in place of any other file of a state, be it there now or not', async () => {
+    for (const [url, name, absent] of [
+      ['./state.json', 'state.json', ['state.json.previous']],
+      ['sqlite:./state.db?job=a', 'state.db', ['state.db-journal', 'state.db.restored']],
+    ] as const) {
+      const state = await LoopState.open(url.replace('./', `${directory()}/`));
+      try {
+        expect(await state.begin('a')).to.equal(true);
+        const files = readdirSync(directory()).filter((file) => file.startsWith(name));
+        expect(files, url).to.include.members([name, `${name}.lock`]);
+        for (const file of [...files, ...absent]) {
+          const { code, stderr } = await cli(['export', '--state', url, '--output', file]);
+          const what = file === name ? 'the state itself' : 'a file of the state';
+          expect([code, stderr]).to.deep.equal([2, `loopstate: ${file} is ${what}: name another file. Nothing was written.\n`]);
+        }
+        expect(readdirSync(directory()), url)
+          .to.include.members(files)
+          .and.not.include.members([...absent]);
+        expect(await cli(['export', '--state', url, '--output', `${name}.jsonl`])).to.include({ code: 0 });
+      } finally {
+        await state.close();
+      }
+    }
+  });
+
   it('2: a command that can not be run stops the run at once, and no item is recorded', async () => {
     writeFileSync(join(directory(), 'not-executable'), 'x');
     for (const command of ['./no-such-command', './not-executable', '/']) {

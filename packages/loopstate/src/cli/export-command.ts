@@ -2,6 +2,7 @@
  * `loopstate export`: a loop as text, read beside a running loop, without a lock.
  */
 import { realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { LoopReader, LoopStateError, type StateBackend } from '@loopstate/core';
 import type { Command } from 'commander';
 import { openBackend, placeOf, type StatePlace } from '../backend-url.js';
@@ -15,6 +16,9 @@ import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
 import { stateOption } from './state-option.js';
 import { visible } from './visible-text.js';
+
+/** How the names of a state's files go on behind its own, as `names.ts` of the two packages have it. */
+const OWN_FILES = /^(|\.previous|\.\d+\.journal|\.lock|\.holder|-wal|-shm|-journal|\.backup|\.restored|\.door)$/;
 
 interface ExportOptions {
   readonly state: string;
@@ -70,13 +74,24 @@ async function writeStandardOutput(parts: AsyncIterable<string>): Promise<ExitCo
   });
 }
 
-/** An export in place of the state itself would be the end of it. */
+/** An export in place of the state itself would be the end of it, and in place of a file beside it, of what that is kept for. */
 async function refuseOwnFile(target: string, output: string): Promise<void> {
   const own = fileOf(placeOf(target));
   if (own === undefined || output === '-') return;
-  const paths = await Promise.all([own, output].map((path) => realpath(path).catch(() => path)));
-  if (paths[0] !== paths[1]) return;
-  throw new LoopStateError('LOOPSTATE_BAD_OPTION', `${output} is the state itself: name another file. Nothing was written.`);
+  const [state, file] = (await Promise.all([own, output].map(realPathOf))) as [string, string];
+  const isOwn = file.startsWith(state) && OWN_FILES.test(file.slice(state.length));
+  if (!isOwn) return;
+  const what = file === state ? 'the state itself' : 'a file of the state';
+  throw new LoopStateError('LOOPSTATE_BAD_OPTION', `${output} is ${what}: name another file. Nothing was written.`);
+}
+
+/** Where a path leads to, be there a file yet or not: one that is not there now is there while the state is open. */
+async function realPathOf(path: string): Promise<string> {
+  try {
+    return await realpath(path).catch(async () => join(await realpath(dirname(path)), basename(path)));
+  } catch {
+    return path;
+  }
 }
 
 /** The file that holds a state, which was opened already: what its URL says is right. */
