@@ -3,7 +3,7 @@
  * of signals are in cli-signals.test.ts.
  */
 import { once } from 'node:events';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -11,6 +11,9 @@ import { LoopState } from 'loopstate';
 import { freshDirectories, runCli, startCli } from './support/cli.js';
 
 const STATE = ['--state', './state.json'];
+
+/** Root may look into everything, unless it is taken from it. */
+const LIKE_OTHERS = process.getuid?.() === 0 ? ['setpriv', '--bounding-set', '-dac_override,-dac_read_search'] : [];
 
 describe('exit codes of loopstate', () => {
   const directory = freshDirectories();
@@ -136,6 +139,23 @@ describe('exit codes of loopstate', () => {
         await state.close();
       }
     }
+  });
+
+  it('2: an export that names no file', async () => {
+    await run(['--', 'true'], 'a\n');
+    for (const output of ['', 'none/']) {
+      const end = await cli(['export', ...STATE, '--output', output]);
+      expect(end).to.include({ code: 2, stderr: `loopstate: ${JSON.stringify(output)} names no file. Nothing was written.\n` });
+    }
+  });
+
+  it('0: an export into a directory that only takes files', async () => {
+    await run(['--', 'true'], 'a\n');
+    mkdirSync(join(directory(), 'drop'), { mode: 0o300 });
+    const end = await runCli(['export', ...STATE, '-o', 'drop/x'], { cwd: directory(), under: LIKE_OTHERS });
+    expect(end, end.stderr).to.include({ code: 0, stdout: './state.json: exported to drop/x\n' });
+    chmodSync(join(directory(), 'drop'), 0o700);
+    expect(readFileSync(join(directory(), 'drop/x'), 'utf8')).to.include('"id":"a"');
   });
 
   it('2: a command that can not be run stops the run at once, and no item is recorded', async () => {

@@ -19,6 +19,7 @@ const CHUNK_CHARACTERS = 64 * 1_024;
 export async function writeOutputFile(path: string, parts: AsyncIterable<string>): Promise<void> {
   const found = await stat(path).catch(ignore('ENOENT'));
   if (found?.isDirectory() === true) throw badPath(`${path} is a directory: name a file.`);
+  if (path === '' || path.endsWith('/')) throw badPath(`${JSON.stringify(path)} names no file.`);
   if (found !== undefined && !found.isFile()) return await writeTo(path, await opened(path, 'w'), parts);
   // A link keeps standing; what it leads to is replaced.
   const target = found === undefined ? path : await realpath(path);
@@ -34,7 +35,10 @@ export async function writeOutputFile(path: string, parts: AsyncIterable<string>
     throw error;
   }
   // Without this the rename itself can be lost.
-  await syncFolder(folder);
+  await syncFolder(folder).catch((error: unknown) => {
+    // A directory that only takes files can't be opened to sync its names. The file is there all the same.
+    if (!isErrno(error, 'EACCES')) throw cannotWrite(path, error);
+  });
 }
 
 async function writeTo(
