@@ -158,6 +158,28 @@ describe('exit codes of loopstate', () => {
     expect(readFileSync(join(directory(), 'drop/x'), 'utf8')).to.include('"id":"a"');
   });
 
+  it('2: files that can not be looked for, since the working directory is gone', async () => {
+    const under = ['sh', '-c', 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', 'sh'];
+    const end = await runCli(['run', '--state', join(directory(), 'state.json'), '--glob', '*', '--', 'echo'], { cwd: directory(), under });
+    expect(end.code).to.equal(2);
+    expect(end.stderr)
+      .to.include('loopstate: The files can not be looked for: ENOENT')
+      .and.not.match(/^ +at /m);
+  });
+
+  it('0: what --glob can not look into is left out, and told', async () => {
+    for (const name of ['open', 'closed']) {
+      mkdirSync(join(directory(), 'tree', name), { recursive: true });
+      writeFileSync(join(directory(), 'tree', name, 'file'), '');
+    }
+    chmodSync(join(directory(), 'tree/closed'), 0);
+    const args = ['run', ...STATE, '--glob', 'tree/**', '--glob', 'none/**', '--quiet', '--', 'echo'];
+    const end = await runCli(args, { cwd: directory(), under: LIKE_OTHERS });
+    chmodSync(join(directory(), 'tree/closed'), 0o700);
+    expect(end).to.include({ code: 0, stdout: 'tree/open/file\n' });
+    expect(end.stderr).to.match(/^loopstate: What a directory holds is left out: EACCES: [^\n]*tree\/closed[^\n]*\n$/);
+  });
+
   it('2: a command that can not be run stops the run at once, and no item is recorded', async () => {
     writeFileSync(join(directory(), 'not-executable'), 'x');
     for (const command of ['./no-such-command', './not-executable', '/']) {

@@ -1,7 +1,7 @@
 /**
  * Where the items of a run come from: lines, rows of JSON or CSV, or the files that a pattern matches.
  */
-import { createReadStream } from 'node:fs';
+import { createReadStream, type Dirent, readdir } from 'node:fs';
 import { lstat, stat } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
 import { stopWaiting } from './input-file.js';
@@ -67,10 +67,31 @@ export async function openItemInput(options: ItemInputOptions): Promise<ItemInpu
 }
 
 async function openGlob(patterns: readonly string[], total: number | undefined): Promise<ItemInput> {
-  const { glob } = await import('tinyglobby');
-  const paths = (await glob([...patterns], { onlyFiles: true, expandDirectories: false })).sort();
+  const paths = await matchingFiles(patterns);
   await refuseUnreadableNames(paths);
   return { items: numbered([paths]), total: total ?? paths.length, close: () => undefined };
+}
+
+/** The files that match, in order. What a directory holds that can't be read is left out, and told. Errors: `LOOPSTATE_BAD_OPTION`. */
+async function matchingFiles(patterns: readonly string[]): Promise<string[]> {
+  const { glob } = await import('tinyglobby');
+  const unread: NodeJS.ErrnoException[] = [];
+  type Done = (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void;
+  const noting = ((path: string, options: { readonly withFileTypes: true }, done: Done): void =>
+    readdir(path, options, (error, entries) => {
+      // What is not there, as where a pattern begins, holds nothing.
+      if (error !== null && error.code !== 'ENOENT' && error.code !== 'ENOTDIR') unread.push(error);
+      done(error, entries);
+    })) as typeof readdir;
+  try {
+    const paths = await glob([...patterns], { onlyFiles: true, expandDirectories: false, fs: { readdir: noting } });
+    for (const { message } of unread) process.stderr.write(`loopstate: What a directory holds is left out: ${visible(message)}.\n`);
+    return paths.sort();
+  } catch (cause) {
+    // The working directory was removed, for one.
+    if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
+    throw badInput(`The files can not be looked for: ${cause.message}.`, cause);
+  }
 }
 
 /** In a name that is not UTF-8, what is no text is read as U+FFFD: it names no file then, or another one. Errors: `LOOPSTATE_BAD_OPTION`. */
