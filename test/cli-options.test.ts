@@ -116,6 +116,15 @@ describe('loopstate run, its options', () => {
       for (const report of ['line', 'none']) expect((await end(report)).stdout).to.equal('none\n');
     });
 
+    it('fails an item whose report is too long to be kept: it once was completed, without its output', async () => {
+      const script = 'printf "{\\"output\\":\\"%s\\"}" "$(head -c $1 /dev/zero | tr "\\0" x)" >&3';
+      expect((await run(['--quiet', '--', 'sh', '-c', script, 'sh'], '1000\n1100000\n')).code).to.equal(1);
+      expect((await item('1000'))?.output).to.have.length(1_000);
+      const long = await item('1100000');
+      expect(long?.status).to.equal('failed');
+      expect(long?.reason).to.include('Its report has more than 1 MiB');
+    });
+
     it('takes the last line of the output for a report when told to, and leaves other output alone', async () => {
       const script = 'echo progress; echo "{\\"cost\\":{\\"usd\\":2}}"';
       const end = await run(['--report', 'line', '--', 'sh', '-c', script, 'sh'], 'a\n');

@@ -40,8 +40,8 @@ export interface ChildEnd {
   readonly stopped: 'timeout' | 'abort' | undefined;
   /** The last line of its standard error that was not blank, cut; it may hold anything but line breaks. */
   readonly lastErrorLine: string;
-  /** What it wrote on file descriptor 3. */
-  readonly report: string;
+  /** What it wrote on file descriptor 3; undefined: too much. */
+  readonly report: string | undefined;
 }
 
 /**
@@ -83,7 +83,7 @@ export async function runChild({ file, args }: Argv, options: ChildOptions): Pro
       signal: child.signalCode,
       stopped: stopper.reason,
       lastErrorLine: errorTail.line,
-      report: report.text,
+      report: report.isTooLong ? undefined : report.text,
     };
   } finally {
     stopper.disarm();

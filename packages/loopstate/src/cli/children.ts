@@ -7,7 +7,7 @@ import { type ChildEnd, runChild } from './child-process.js';
 import { SIGNAL_EXIT_CODES } from './exit-codes.js';
 import type { InputItem } from './item-input.js';
 import type { Reporter } from './reporters.js';
-import { LastLine, reportOf, withReport } from './result-report.js';
+import { LastLine, REPORT_TOO_LONG, reportOf, withReport } from './result-report.js';
 import { openResultFiles, type ResultFiles } from './results-folder.js';
 import { SharedOutput } from './shared-output.js';
 import { visible } from './visible-text.js';
@@ -142,7 +142,10 @@ export class Children {
       await files?.discard();
       return this.#resultOfError(error, argv.file, { words, files });
     }
-    return withReport(this.#resultOf(end), reportOf(report === 'line' ? lastLine.text : end.report));
+    const result = this.#resultOf(end);
+    const text = report === 'line' ? lastLine.text : end.report;
+    if (text !== undefined) return withReport(result, reportOf(text));
+    return result.status === 'success' ? { status: 'error', reason: REPORT_TOO_LONG } : result;
   }
 
   /** What an error that kept a child from running, or its output from being kept, means for its item. Throws what ends the loop. */

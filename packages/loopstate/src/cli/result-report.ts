@@ -16,10 +16,18 @@ export interface ChildReport {
   readonly output?: Json;
 }
 
-/** Gathers a report; what comes beyond its bound is dropped, and no report then. */
+/** What becomes of an item whose report is longer than that: neither what it cost nor its output is known, and nobody should believe it is. */
+export const REPORT_TOO_LONG =
+  'Its report has more than 1 MiB: put what is long into a file, and report the name of the file. What it cost is not counted.';
+
+/** Gathers a report; of one that is too long nothing is kept. */
 export class ReportText {
   readonly #chunks: Buffer[] = [];
   #bytes = 0;
+
+  get isTooLong(): boolean {
+    return this.#bytes > REPORT_BYTES_MAX;
+  }
 
   take(chunk: Buffer): void {
     this.#bytes += chunk.length;
