@@ -79,6 +79,19 @@ describe('exit codes of loopstate', () => {
     expect((await run(['--', 'echo'], `${'z'.repeat(100_000)}`)).code).to.equal(2);
   });
 
+  it('2: a directory where standard input should be, which Node takes for an empty one', async () => {
+    await run(['--', 'true'], 'a\n');
+    for (const args of [
+      ['run', ...STATE, '--', 'true'],
+      ['retry', ...STATE, '-'],
+      ['forget', ...STATE, '--null', '-'],
+    ]) {
+      const end = await runCli(args, { cwd: directory(), under: ['sh', '-c', '"$@" < .', 'sh'] });
+      expect(end.code, args.join(' ')).to.equal(2);
+      expect(end.stderr, args.join(' ')).to.equal('loopstate: Standard input is a directory: nothing can be read from it.\n');
+    }
+  });
+
   it('2: a file that --glob finds and whose name is no text', async () => {
     for (const name of ['a\ufffd', 'b']) writeFileSync(join(directory(), name), '');
     expect(await run(['--glob', '*', '--', 'echo'])).to.include({ code: 0, stdout: 'a\ufffd\nb\n' });

@@ -2,6 +2,7 @@
  * Ids that a command is to act on: named one by one, or read from standard input, never collected.
  */
 import { ID_BYTES, LoopStateError } from '@loopstate/core';
+import { standardInput } from './input-file.js';
 import { textLines } from './item-lines.js';
 
 /** So many are acted on in one go. */
@@ -17,7 +18,7 @@ export interface IdSourceOptions {
 /** The ids of a command line; `-` stands for those on standard input, one per line. Errors: `LOOPSTATE_BAD_OPTION`, what the stream raises. */
 export async function* namedIds(words: readonly string[], options: IdSourceOptions): AsyncGenerator<string> {
   for (const word of words) {
-    if (word === '-') yield* idsIn(process.stdin, 'standard input', options);
+    if (word === '-') yield* idsIn(standardInput(), 'standard input', options);
     else yield word;
   }
 }

@@ -1,4 +1,4 @@
-import { closeSync, constants, createReadStream, createWriteStream, openSync, statSync } from 'node:fs';
+import { closeSync, constants, createReadStream, createWriteStream, fstatSync, openSync, statSync } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,6 +39,14 @@ export async function inputFile(path: string, signal: AbortSignal): Promise<Inpu
     }
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', `The input can not be read: ${reason}. Nothing was imported.`, { cause });
   }
+}
+
+/** Standard input. Errors: `LOOPSTATE_BAD_OPTION` for a directory (`< photos/`), which Node reads as if nothing was in it. */
+export function standardInput(): NodeJS.ReadStream {
+  // As bigint: of a pipe, the numbers that are left behind otherwise have Node follow no symlink as it loads the next module.
+  if (fstatSync(0, { bigint: true }).isDirectory())
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', 'Standard input is a directory: nothing can be read from it.');
+  return process.stdin;
 }
 
 /**

@@ -4,7 +4,7 @@
 import { createReadStream, type Dirent, readdir } from 'node:fs';
 import { lstat, stat } from 'node:fs/promises';
 import { LoopStateError } from '@loopstate/core';
-import { stopWaiting } from './input-file.js';
+import { standardInput, stopWaiting } from './input-file.js';
 import { itemLines } from './item-lines.js';
 import { csvRows, jsonRows } from './item-rows.js';
 import { visible } from './visible-text.js';
@@ -63,7 +63,8 @@ export async function openItemInput(options: ItemInputOptions): Promise<ItemInpu
   if (items === undefined && process.stdin.isTTY) {
     throw badInput('There are no items: give --items FILE or --glob PATTERN, or pipe them in, one per line.');
   }
-  return { items: itemsOf(process.stdin, 'standard input', options), total, close: () => process.stdin.destroy() };
+  const stdin = standardInput();
+  return { items: itemsOf(stdin, 'standard input', options), total, close: () => stdin.destroy() };
 }
 
 async function openGlob(patterns: readonly string[], total: number | undefined): Promise<ItemInput> {
