@@ -180,6 +180,26 @@ describe('exit codes of loopstate', () => {
       .and.not.match(/^ +at /m);
   });
 
+  it('0: the files of the state are no items of --glob, though they match', async () => {
+    writeFileSync(join(directory(), 'file'), '');
+    for (const [state, name] of [
+      ['./state.json', 'state.json'],
+      ['sqlite:./state.db?job=a', 'state.db'],
+    ] as const) {
+      const open = await LoopState.open(state.replace('./', `${directory()}/`));
+      try {
+        expect(await open.begin('first')).to.equal(true);
+        writeFileSync(join(directory(), `${name}.mine`), '');
+        const matching = readdirSync(directory()).filter((file) => file.startsWith(name));
+        expect(matching, state).to.have.length.greaterThan(3);
+        const end = await cli(['run', '--state', state, '--glob', `{file,${name}*}`, '--dry-run', '--', 'echo']);
+        expect(end, end.stderr).to.include({ code: 0, stdout: `echo file\necho ${name}.mine\n` });
+      } finally {
+        await open.close();
+      }
+    }
+  });
+
   it('0: what --glob can not look into is left out, and told', async () => {
     for (const name of ['open', 'closed']) {
       mkdirSync(join(directory(), 'tree', name), { recursive: true });

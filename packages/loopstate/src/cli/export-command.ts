@@ -1,24 +1,20 @@
 /**
  * `loopstate export`: a loop as text, read beside a running loop, without a lock.
  */
-import { realpath } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
 import { LoopReader, LoopStateError, type StateBackend } from '@loopstate/core';
 import type { Command } from 'commander';
-import { openBackend, placeOf, type StatePlace } from '../backend-url.js';
+import { openBackend } from '../backend-url.js';
 import { exportLines, version2Text } from '../export-text.js';
 import type { ExitCode } from './exit-codes.js';
 import { untilInterrupted } from './interruption.js';
 import { LineOutput, OutputFailure } from './line-output.js';
 import { oneOf } from './option-values.js';
 import { writeOutputFile } from './output-file.js';
+import { ownershipIn } from './own-files.js';
 import { findingLine } from './reporters.js';
 import { shownState } from './shown-state.js';
 import { stateOption } from './state-option.js';
 import { visible } from './visible-text.js';
-
-/** How the names of a state's files go on behind its own, as `names.ts` of the two packages have it. */
-const OWN_FILES = /^(|\.previous|\.\d+\.journal|\.lock|\.holder|-wal|-shm|-journal|\.backup|\.restored|\.door)$/;
 
 interface ExportOptions {
   readonly state: string;
@@ -76,30 +72,11 @@ async function writeStandardOutput(parts: AsyncIterable<string>): Promise<ExitCo
 
 /** An export in place of the state itself would be the end of it, and in place of a file beside it, of what that is kept for. */
 async function refuseOwnFile(target: string, output: string): Promise<void> {
-  const own = fileOf(placeOf(target));
-  if (own === undefined || output === '-') return;
-  const [state, file] = (await Promise.all([own, output].map(realPathOf))) as [string, string];
-  const isOwn = file.startsWith(state) && OWN_FILES.test(file.slice(state.length));
-  if (!isOwn) return;
-  const what = file === state ? 'the state itself' : 'a file of the state';
+  if (output === '-') return;
+  const ownership = await (await ownershipIn(target))(output);
+  if (ownership === 'none') return;
+  const what = ownership === 'state' ? 'the state itself' : 'a file of the state';
   throw new LoopStateError('LOOPSTATE_BAD_OPTION', `${output} is ${what}: name another file. Nothing was written.`);
-}
-
-/** Where a path leads to, be there a file yet or not: one that is not there now is there while the state is open. */
-async function realPathOf(path: string): Promise<string> {
-  try {
-    return await realpath(path).catch(async () => join(await realpath(dirname(path)), basename(path)));
-  } catch {
-    return path;
-  }
-}
-
-/** The file that holds a state, which was opened already: what its URL says is right. */
-function fileOf(place: StatePlace): string | undefined {
-  if (place.kind === 'file') return place.path;
-  if (place.kind === 'memory' || place.scheme !== 'sqlite') return undefined;
-  const [path = ''] = place.url.replace(/^sqlite:(\/\/)?/i, '').split('?');
-  return decodeURIComponent(path);
 }
 
 function tellFindings({ recovery }: StateBackend): void {

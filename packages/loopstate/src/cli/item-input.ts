@@ -7,6 +7,7 @@ import { LoopStateError } from '@loopstate/core';
 import { standardInput, stopWaiting } from './input-file.js';
 import { itemLines } from './item-lines.js';
 import { csvRows, jsonRows } from './item-rows.js';
+import { ownershipIn } from './own-files.js';
 import { visible } from './visible-text.js';
 
 /** One item of the input. */
@@ -33,6 +34,8 @@ export interface ItemInput {
 
 /** What the command line says of the input. */
 export interface ItemInputOptions {
+  /** Where the loop is kept: its own files are no items. */
+  readonly state: string;
   /** A path, or `-` for standard input. */
   readonly items?: string | undefined;
   readonly glob?: readonly string[] | undefined;
@@ -58,7 +61,7 @@ export async function openItemInput(options: ItemInputOptions): Promise<ItemInpu
   if (options.jsonl === true && options.csv === true) throw badInput('Give either --jsonl or --csv.');
   if (patterns !== undefined && (options.jsonl === true || options.csv === true)) throw badInput('--glob finds files, and has no rows.');
   if (options.idField !== undefined && options.jsonl !== true && options.csv !== true) throw badInput('--id-field needs --jsonl or --csv.');
-  if (patterns !== undefined) return await openGlob(patterns, total);
+  if (patterns !== undefined) return await openGlob(patterns, options);
   if (items !== undefined && items !== '-') return await openFile(items, options);
   if (items === undefined && process.stdin.isTTY) {
     throw badInput('There are no items: give --items FILE or --glob PATTERN, or pipe them in, one per line.');
@@ -67,8 +70,8 @@ export async function openItemInput(options: ItemInputOptions): Promise<ItemInpu
   return { items: itemsOf(stdin, 'standard input', options), total, close: () => stdin.destroy() };
 }
 
-async function openGlob(patterns: readonly string[], total: number | undefined): Promise<ItemInput> {
-  const paths = await matchingFiles(patterns);
+async function openGlob(patterns: readonly string[], { state, total }: ItemInputOptions): Promise<ItemInput> {
+  const paths = await withoutOwn(await matchingFiles(patterns), state);
   await refuseUnreadableNames(paths);
   return { items: numbered([paths]), total: total ?? paths.length, close: () => undefined };
 }
@@ -93,6 +96,14 @@ async function matchingFiles(patterns: readonly string[]): Promise<string[]> {
     if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
     throw badInput(`The files can not be looked for: ${cause.message}.`, cause);
   }
+}
+
+/** The files of the state match what the first run looked through when they were not there yet; a command would be run for them, or on them. */
+async function withoutOwn(paths: readonly string[], target: string): Promise<string[]> {
+  const ownershipOf = await ownershipIn(target);
+  const others: string[] = [];
+  for (const path of paths) if ((await ownershipOf(path)) === 'none') others.push(path);
+  return others;
 }
 
 /** In a name that is not UTF-8, what is no text is read as U+FFFD: it names no file then, or another one. Errors: `LOOPSTATE_BAD_OPTION`. */
