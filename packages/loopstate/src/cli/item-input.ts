@@ -7,7 +7,7 @@ import { LoopStateError } from '@loopstate/core';
 import { standardInput, stopWaiting } from './input-file.js';
 import { itemLines } from './item-lines.js';
 import { csvRows, jsonRows } from './item-rows.js';
-import { ownershipIn } from './own-files.js';
+import { withoutOwnFiles } from './own-files.js';
 import { visible } from './visible-text.js';
 
 /** One item of the input. */
@@ -71,7 +71,8 @@ export async function openItemInput(options: ItemInputOptions): Promise<ItemInpu
 }
 
 async function openGlob(patterns: readonly string[], { state, total }: ItemInputOptions): Promise<ItemInput> {
-  const paths = await withoutOwn(await matchingFiles(patterns), state);
+  // Those of the state match what the first run looked through when they were not there yet; the command would be run on them.
+  const paths = await withoutOwnFiles(await matchingFiles(patterns), state);
   await refuseUnreadableNames(paths);
   return { items: numbered([paths]), total: total ?? paths.length, close: () => undefined };
 }
@@ -96,14 +97,6 @@ async function matchingFiles(patterns: readonly string[]): Promise<string[]> {
     if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
     throw badInput(`The files can not be looked for: ${cause.message}.`, cause);
   }
-}
-
-/** The files of the state match what the first run looked through when they were not there yet; a command would be run for them, or on them. */
-async function withoutOwn(paths: readonly string[], target: string): Promise<string[]> {
-  const ownershipOf = await ownershipIn(target);
-  const others: string[] = [];
-  for (const path of paths) if ((await ownershipOf(path)) === 'none') others.push(path);
-  return others;
 }
 
 /** In a name that is not UTF-8, what is no text is read as U+FFFD: it names no file then, or another one. Errors: `LOOPSTATE_BAD_OPTION`. */
