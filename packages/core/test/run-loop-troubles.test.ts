@@ -66,7 +66,8 @@ describe('runLoop and a store that fails', () => {
     });
     hook.disable();
     expect(result.counts).to.include({ completed: count, unrecorded: 0 });
-    expect(promises / count).to.be.below(250);
+    // 82 of each, on a machine that stalls some hundreds; 1,277 where each that is recorded wakes all others.
+    expect(promises / count).to.be.below(700);
   });
 
   it('nobody is warned of a leak while many outcomes wait for a store that is away', async () => {
