@@ -35,31 +35,32 @@ export interface OldLoop {
   readonly items: readonly MovableEntry[];
   /** What was spent on no item, in US dollars. */
   readonly carriedUsd: number;
+  /** How many entries can be no item, and were left out. */
+  readonly leftOut: number;
 }
 
 /**
- * The items that a document of an older format stands for. Entries that could not be items (an id that is no string, or too long) are left
- * out. One id that stands twice counts as its first entry says.
+ * The items that a document of an older format stands for. Entries that could not be items (an id that is no string, or too long; a status
+ * that is none) are left out. One id that stands twice counts as its first entry says.
  */
 export function itemsFromOldFormat(document: Document): OldLoop {
   const items = new Map<string, MovableItem>();
-  const add = (id: unknown, make: () => MovableItem): void => {
-    if (isId(id) && !items.has(id)) items.set(id, make());
+  let leftOut = 0;
+  const add = (id: unknown, item: MovableItem | undefined): void => {
+    if (!isId(id) || item === undefined) leftOut += 1;
+    else if (!items.has(id)) items.set(id, item);
   };
-  for (const id of list(document.completed)) add(id, () => ({ status: 'completed', attempt: 1 }));
+  for (const id of list(document.completed)) add(id, { status: 'completed', attempt: 1 });
   for (const entry of list(document.failed)) {
-    if (isObject(entry)) add(entry.id, () => failure(entry.reason));
+    if (isObject(entry)) add(entry.id, failure(entry.reason));
+    else leftOut += 1;
   }
-  for (const [id, result] of Object.entries(isObject(document.results) ? document.results : {})) {
-    if (!isObject(result)) continue;
-    if (result.status === 'success') add(id, () => ({ status: 'completed', attempt: 1, ...costs(result.cost) }));
-    if (result.status === 'error') add(id, () => ({ ...failure(result.reason), ...costs(result.cost) }));
-  }
+  for (const [id, result] of Object.entries(isObject(document.results) ? document.results : {})) add(id, itemOf(result));
   const spentUsd = [...items.values()].reduce((sum, item) => sum + (item.costUsd ?? 0), 0);
   const totalUsd = usdOf(document.totalUsd);
   // Glitches cost something too, and no result tells of them.
   const carriedUsd = Math.round(Math.max(0, totalUsd - spentUsd) * 1e9) / 1e9;
-  return { items: [...items].map(([id, item]) => ({ id, item })), carriedUsd };
+  return { items: [...items].map(([id, item]) => ({ id, item })), carriedUsd, leftOut };
 }
 
 /** The records that a document of an older format stands for: see {@link itemsFromOldFormat}. `store` becomes the id of the store. */
@@ -69,6 +70,13 @@ export function recordsFromOldFormat(document: Document, store: string): Put[] {
   const puts: Put[] = [{ key: META_KEY, value: meta as unknown as Json }];
   for (const { id, item } of items) puts.push({ key: itemKey(id), value: Object.assign({}, item, { by: BY }) as unknown as Json });
   return puts;
+}
+
+/** What a result of the second format says of its item. */
+function itemOf(result: Json): MovableItem | undefined {
+  if (!isObject(result)) return undefined;
+  if (result.status === 'success') return { status: 'completed', attempt: 1, ...costs(result.cost) };
+  return result.status === 'error' ? { ...failure(result.reason), ...costs(result.cost) } : undefined;
 }
 
 function failure(reason: Json | undefined): MovableItem {

@@ -35,7 +35,7 @@ export interface ImportSource {
   readonly format: ImportFormat;
   /** What was spent on no item, in US dollars. */
   readonly carriedUsd: number;
-  /** How many lines were left out because they can not be read. */
+  /** How many lines, or entries of an older format, were left out because they can not be read, or can be no item. */
   readonly leftOut: number;
   /** Nothing is missing, as far as the format can tell. */
   readonly isWhole: boolean;
@@ -121,13 +121,14 @@ async function openOldFormat(
   if (!isOldFormat(document)) throw foreign(source, 'it is nothing that loopstate knows');
   const found = 'version' in document ? 'v2' : 'v1';
   if (format !== undefined && format !== found) throw foreign(source, `it has the format ${found}, not ${format}`);
-  const { items, carriedUsd } = itemsFromOldFormat(document);
+  const { items, carriedUsd, leftOut: noItems } = itemsFromOldFormat(document);
   const usable = items.filter(({ id, item }) => whyNotMovable(id, item) === undefined);
+  const leftOut = noItems + items.length - usable.length;
   return {
     format: found,
     carriedUsd,
-    leftOut: items.length - usable.length,
-    isWhole: usable.length === items.length,
+    leftOut,
+    isWhole: leftOut === 0,
     items: async function* () {
       yield* usable;
     },

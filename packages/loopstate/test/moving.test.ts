@@ -140,6 +140,17 @@ describe('An export', () => {
     expect(await codeOf(at(Buffer.from(latin1, 'latin1')))).to.equal('LOOPSTATE_FOREIGN');
     expect((await imported(at('\ufeff{"completed":["x"],"failed":[{"id":"y","reason":"no"}]}'))).format).to.equal('v1');
   });
+
+  it('in an older format is not whole where entries of it can be no items', async () => {
+    for (const [document, leftOut] of [
+      [{ completed: ['', 'good', 7], failed: ['none', { reason: 'no id' }] }, 4],
+      [{ version: 2, results: { '': { status: 'success' }, good: { status: 'success' }, odd: { status: 'done' }, none: null } }, 3],
+    ] as const) {
+      const path = at(JSON.stringify(document));
+      expect(await openImport(path)).to.include({ leftOut, isWhole: false });
+      expect((await imported(path)).entries).to.deep.equal([{ id: 'good', item: { status: 'completed', attempt: 1 } }]);
+    }
+  });
 });
 
 /** As GNU parallel 20221122 writes it: in the order of the ends, a job that is tried again once more, a line break in a command as NUL. */

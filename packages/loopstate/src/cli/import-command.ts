@@ -95,8 +95,12 @@ function jsonOf({ state }: ImportOptions, { format, leftOut, isWhole }: ImportSo
   return { state: shownState(state), format, imported, skipped, replaced, leftOut, isWhole };
 }
 
-function tellDoubts({ leftOut, isWhole }: ImportSource, { keptCarriedUsd }: ImportCounts): void {
-  if (!isWhole) process.stderr.write(`loopstate: The file is not whole: ${leftOut} lines can not be read, and others may be missing.\n`);
+function tellDoubts({ format, leftOut, isWhole }: ImportSource, { keptCarriedUsd }: ImportCounts): void {
+  if (!isWhole) {
+    const isOld = format === 'v1' || format === 'v2';
+    const what = isOld ? `${leftOut} of its entries can be no items` : `${leftOut} lines can not be read, and others may be missing`;
+    process.stderr.write(`loopstate: The file is not whole: ${what}.\n`);
+  }
   if (keptCarriedUsd) {
     process.stderr.write(
       'loopstate: What was spent before the state began is another amount there, and stayed; --replace takes that of the file.\n',
