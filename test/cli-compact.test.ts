@@ -11,6 +11,9 @@ import { LoopState } from 'loopstate';
 import { freshDirectories, runCli, startCli } from './support/cli.js';
 import { seeded, seedFromEnvironment } from './support/seeded.js';
 
+/** How often a compaction is killed, on each store. */
+const ROUNDS = 7;
+
 describe('loopstate compact', function () {
   this.timeout(120_000);
   const directory = freshDirectories();
@@ -91,9 +94,9 @@ describe('loopstate compact', function () {
       const known = await idsOf(url);
       let kills = 0;
       let states = 0;
-      for (; states < 10; states++) {
+      for (; states < ROUNDS; states++) {
         const { child, end } = await startCli(['compact', '--state', url], { cwd: directory() });
-        await sleep(150 + random() * 400);
+        await sleep(50 + random() * 300);
         if (child.kill('SIGKILL')) kills += 1;
         await end;
         expect(await idsOf(url)).to.deep.equal(known);
@@ -104,7 +107,7 @@ describe('loopstate compact', function () {
         test: 'C1 killed compactions',
         backend: url.startsWith('sqlite') ? 'sqlite' : 'file',
         counts: { kills, states },
-        least: { states: 10 },
+        least: { states: ROUNDS },
       });
     });
   }

@@ -39,7 +39,7 @@ describe('file: power cuts on a modelled disk', function () {
   });
 
   it('commit/acked-survives: groups, compaction and recovery that are cut recover the same, and once more the same', async () => {
-    const run = await recordRun(open, { rounds: 3, groupCommits: 6 });
+    const run = await recordRun(open, { rounds: 3, groupCommits: 5 });
     const { states, violation } = await sweepRecoveryCuts(run, open);
     expect(violation).to.equal(undefined);
     const counts = { states, commits: run.ledger.acknowledged };
