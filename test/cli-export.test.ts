@@ -14,7 +14,7 @@ import { seeded, seedFromEnvironment } from './support/seeded.js';
 import { countAt, exportAt, makeVariedLoop } from './support/varied-loop.js';
 
 const ITEMS = 300;
-const KILLS = 5;
+const KILLS = 4;
 const ITEMS_WHEN_KILLED = 2_000;
 
 describe('loopstate export and import', () => {
@@ -162,7 +162,7 @@ describe('loopstate export and import', () => {
     await source(20_000);
     let [kept, interrupted] = [0, 0];
     const random = seeded(seed);
-    for (let n = 0; n < 10; n++) {
+    for (let n = 0; n < 8; n++) {
       writeFileSync(path('out.jsonl'), 'before');
       const temporaries = () => readdirSync(directory()).filter((name) => name.endsWith('.tmp')).length;
       const before = temporaries();

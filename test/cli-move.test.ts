@@ -16,7 +16,7 @@ import { countAt, exportAt, kindsAt, makeVariedLoop, variedEntries } from './sup
 
 const ITEMS = 50_000;
 const ITEMS_WHEN_KILLED = 2_000;
-const KILLS_PER_LEG = 5;
+const KILLS_PER_LEG = 4;
 
 describe('loopstate copy', () => {
   const directory = freshDirectories();

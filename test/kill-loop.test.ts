@@ -14,7 +14,7 @@ import { LoopState } from 'loopstate';
 import { spawnCompiled } from './support/compiled.js';
 import { seeded, seedFromEnvironment } from './support/seeded.js';
 
-const KILLS = Number(process.env.LOOPSTATE_KILLS) || 40;
+const KILLS = Number(process.env.LOOPSTATE_KILLS) || 30;
 
 /** So that each life has some. */
 const ITEMS = 10 * KILLS;

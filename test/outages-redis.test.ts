@@ -27,12 +27,12 @@ describe('Redis outages during a run', () => {
     for (const server of servers.splice(0)) await server.remove();
   });
 
-  it('acked-survives, once-recorded: the server is killed and started again 12 times', async () => {
+  it('acked-survives, once-recorded: the server is killed and started again 8 times', async () => {
     const server = remembered(await startRedis());
     const url = `redis://127.0.0.1:${server.port}?job=killed`;
-    const loop = { items: 2_400, workMs: 8 };
+    const loop = { items: 1_600, workMs: 8 };
     await fleet.startAll(4, url, loop);
-    for (let kills = 0; kills < 12; kills++) {
+    for (let kills = 0; kills < 8; kills++) {
       await server.kill();
       await server.start();
       const before = fleet.completed;
@@ -91,17 +91,17 @@ describe('Redis outages during a run', () => {
     await fleet.expectAllRecorded(url, loop.items);
   }).timeout(180_000);
 
-  it('commit/three-answers, once-recorded: replies are lost and commands land late, 25 times', async () => {
+  it('commit/three-answers, once-recorded: replies are lost and commands land late, 16 times', async () => {
     const seed = seedFromEnvironment();
     const random = seeded(seed);
     console.log(`      seed ${seed} (to replay: LOOPSTATE_SEED=${seed})`);
     const server = remembered(await startRedis());
     const proxy = await startTcpProxy(server.port);
     const url = `redis://127.0.0.1:${proxy.port}?job=disturbed&commandTimeoutMs=300&connectTimeoutMs=2000`;
-    const loop = { items: 1_500, workMs: 8 };
+    const loop = { items: 1_000, workMs: 8 };
     try {
       await fleet.startAll(3, url, loop);
-      for (let faults = 0; faults < 25; faults++) {
+      for (let faults = 0; faults < 16; faults++) {
         await disturb(proxy, random);
         const before = fleet.completed;
         await fleet.until(() => fleet.completed > before + 10);

@@ -149,16 +149,16 @@ describe('random commands for a shell', () => {
   };
 
   it('each placeholder is one word, as it is', async () => {
-    const cases = await holdsFor(fc.tuple(line, values), 400, async ([{ text, value: expected }, given]) => {
+    const cases = await holdsFor(fc.tuple(line, values), 250, async ([{ text, value: expected }, given]) => {
       const command = shellCommand([text], { hasFields: true });
       expect(run(command, given)).to.deep.equal({ stdout: expected(given), stderr: '', files: [] });
     });
-    prove({ test: 'P6 random shell commands', backend: 'every', counts: { cases }, least: { cases: 400 } });
+    prove({ test: 'P6 random shell commands', backend: 'every', counts: { cases }, least: { cases: 250 } });
   }).timeout(PROPERTY_TIMEOUT_MS);
 
   it('no value is ever run, whatever the command', async () => {
     let ran = 0;
-    await holdsFor(fc.tuple(soup, values), 400, async ([text, given]) => {
+    await holdsFor(fc.tuple(soup, values), 250, async ([text, given]) => {
       let command: ChildCommand;
       try {
         command = shellCommand([text], { hasFields: true });
