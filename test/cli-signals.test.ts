@@ -126,7 +126,8 @@ describe('loopstate run, interrupted', () => {
   });
 
   it('stops what a command left behind, once it is told to, and records how the command itself ended', async () => {
-    const leave = '(while :; do echo tick; sleep 0.1; done) & echo $! > pid; exit 0';
+    // What is left behind speaks only once the command itself has ended and was reaped.
+    const leave = '(while kill -0 $$; do sleep 0.01; done 2>&-; while :; do echo tick; sleep 0.1; done) & echo $! > pid; exit 0';
     expect((await run(['--timeout', '1', '--', 'sh', '-c', leave, 'sh'], 'a\n')).code).to.equal(0);
     expect(isAlive(Number(lines('pid')[0]))).to.equal(false);
     const left = await start(['--', 'sh', '-c', leave, 'sh'], 'b\n');
