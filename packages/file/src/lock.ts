@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LockedError, type LockHolder, LoopStateError } from '@loopstate/core';
 import { hasCode } from './disk.js';
 import type { StoreNames } from './names.js';
+import { loadTryLock, type TryLock } from './native-lock.js';
 
 /** A lock that is held. */
 export interface HeldLock {
@@ -29,7 +30,7 @@ const TRIES = { count: 3, pauseMs: 10 } as const;
 /** The lock of the operating system. It keeps out other processes and other worker threads of this one. */
 export const kernelLock: Lock = {
   async acquire(names) {
-    const tryLock = await loadTryLock();
+    const tryLock = await loadLock();
     // The descriptor is raw, and is not inherited by child processes: nothing but this process holds the lock.
     let descriptor = openLock(names.lock);
     try {
@@ -103,7 +104,7 @@ export interface LockFacts {
  * then waits out. Errors: `LOOPSTATE_LOCK_UNAVAILABLE`.
  */
 export async function lookAtLock(names: StoreNames): Promise<LockFacts> {
-  const tryLock = await loadTryLock();
+  const tryLock = await loadLock();
   const holder = fs.existsSync(names.holder) ? { holder: readHolder(names.holder) } : {};
   let descriptor: number;
   try {
@@ -118,9 +119,9 @@ export async function lookAtLock(names: StoreNames): Promise<LockFacts> {
   }
 }
 
-async function loadTryLock(): Promise<(descriptor: number) => boolean> {
+async function loadLock(): Promise<TryLock> {
   try {
-    const { tryLock } = await import('fs-native-extensions');
+    const tryLock = await loadTryLock();
     return (descriptor) => {
       try {
         return tryLock(descriptor);

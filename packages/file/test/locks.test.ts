@@ -2,10 +2,12 @@
  * Proves that one process writes: a second opener is refused at once and told by whom, and the lock is free the moment its holder dies,
  * whatever is written beside it. With child processes that are killed, and a worker thread, on real files.
  */
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { prove } from '@loopstate/conformance';
 import { isLoopStateError, LockedError } from '@loopstate/core';
@@ -13,6 +15,7 @@ import { expect } from 'chai';
 import { compiledPackages, spawnCompiled } from '../../../test/support/compiled.js';
 import { kernelLock } from '../src/lock.js';
 import { StoreNames } from '../src/names.js';
+import { loadTryLock } from '../src/native-lock.js';
 import { openFileBackend } from '../src/open-file-backend.js';
 import { withDirectory } from './directory.js';
 
@@ -74,6 +77,33 @@ describe('file: lock', () => {
       fs.symlinkSync(join('absent', 'holder'), `${path}.holder`);
       await (await openFileBackend(path)).close();
       expect(fs.existsSync(`${path}.holder`)).to.equal(false);
+    });
+  });
+
+  it('one-item: the build that is loaded itself takes the lock that the package takes', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'lock');
+      const ways = [await loadTryLock(), await loadTryLock('another version')] as const;
+      for (const [first, second] of [ways, [...ways].reverse() as unknown as typeof ways]) {
+        const [one, another] = [fs.openSync(path, 'w'), fs.openSync(path, 'w')];
+        expect([first(one), second(another), first(another)]).to.deep.equal([true, false, false]);
+        fs.closeSync(one);
+        expect(second(another)).to.equal(true);
+        fs.closeSync(another);
+      }
+    });
+  });
+
+  it('the package that is installed is the known version: nothing of its loader is loaded', async () => {
+    await withDirectory(async (directory) => {
+      const { root } = await compiledPackages();
+      const script = `import { createRequire } from 'node:module';
+        import { openFileBackend } from '@loopstate/file';
+        await (await openFileBackend(process.argv[1])).close();
+        console.log(Object.keys(createRequire(import.meta.url).cache).join());`;
+      const args = ['--input-type=module', '-e', script, '--', join(directory, 'state.json')];
+      const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: join(root, 'packages/loopstate') });
+      expect(stdout).to.include('fs-native-extensions.node').and.not.include('require-addon');
     });
   });
 
