@@ -38,7 +38,7 @@ export { isSameItem, type MovableEntry, type MovableItem, movable, whyNotMovable
 export * from './nano-usd.js';
 export { isOldFormat, itemsFromOldFormat, type OldLoop, recordsFromOldFormat } from './old-formats.js';
 export type { MayPut, Placed } from './operations.js';
-export { checkLoopStateOptions } from './options.js';
+export { checkLoopStateOptions, checkOpenOptions, type LoopStateSettings, type OpenOptions, refuseUnknownOptions } from './options.js';
 export * from './place-facts.js';
 export type { WentBackwardsEvent } from './restoration.js';
 export {

@@ -15,7 +15,7 @@ import { Membership, type MembershipEvent } from './membership.js';
 import type { MovableEntry } from './movable-item.js';
 import { USD_MAX } from './nano-usd.js';
 import { forgetAllItems, forgetItems, type MayPut, type Placed, putCarriedUsd, putItems, retryItems } from './operations.js';
-import { checkDigest, checkLoopStateOptions, numberOption } from './options.js';
+import { checkDigest, checkLoopStateOptions, numberOption, refuseUnknownOptions } from './options.js';
 import { BackwardsGuard, restore, type WentBackwardsEvent } from './restoration.js';
 import { RunWatch } from './run-watch.js';
 import { StoreLink } from './store-link.js';
@@ -65,11 +65,11 @@ export class LoopState {
   #closing: Promise<void> | undefined;
 
   protected constructor(backend: StateBackend, options: LoopStateOptions) {
-    const { leaseMs } = checkLoopStateOptions(options);
+    const { leaseMs, onEvent, closeBackend } = checkLoopStateOptions(options);
     this.environment = options.environment ?? realEnvironment;
     this.#backend = backend;
-    this.#closeBackend = options.closeBackend ?? false;
-    this.#onEvent = options.onEvent ?? (() => undefined);
+    this.#closeBackend = closeBackend;
+    this.#onEvent = onEvent;
     const view = new LoopView(
       () => this.environment.monotonicMs(),
       (id, item, by) => this.#claims.notice(id, item, by),
@@ -155,8 +155,10 @@ export class LoopState {
    * Errors: `LOOPSTATE_BAD_ID`, `LOOPSTATE_BAD_OPTION`, `LOOPSTATE_CLOSED`, `LOOPSTATE_READ_ONLY`, `LOOPSTATE_UNAVAILABLE`,
    * `LOOPSTATE_OUTCOME_UNKNOWN` (should the claim land later, it is given back).
    */
-  async claim(id: string, { digest }: { readonly digest?: string | undefined } = {}): Promise<Claim | undefined> {
+  async claim(id: string, options: { readonly digest?: string | undefined } = {}): Promise<Claim | undefined> {
     checkId(id);
+    refuseUnknownOptions(options, ['digest']);
+    const { digest } = options;
     this.#assertOpen();
     return await this.#claims.claim(id, digest === undefined ? undefined : checkDigest(digest));
   }
@@ -176,7 +178,10 @@ export class LoopState {
     await this.#claims.release(id === undefined ? undefined : checkId(id));
   }
 
-  /** Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, and what the backend raises. */
+  /**
+   * Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, `LOOPSTATE_BAD_OPTION` (no list of ids),
+   * and what the backend raises.
+   */
   async retry(ids: Iterable<string>): Promise<number> {
     this.#assertOpen();
     return await this.#guard.run(() => retryItems(this.#link, this.runId, ids));
@@ -184,7 +189,7 @@ export class LoopState {
 
   /**
    * Forgets items, as if they had never been begun, their costs included; returns how many were. One that a live run holds stays.
-   * Errors: `LOOPSTATE_BAD_ID`, and what the backend raises.
+   * Errors: as `retry`.
    */
   async forget(ids: Iterable<string>): Promise<number> {
     this.#assertOpen();

@@ -6,6 +6,7 @@ import { LockedError, UnavailableError } from './errors.js';
 import { retried } from './item-results.js';
 import { byOf, checkId, type ItemRecord, isFinal, itemKey, META_KEY, type MetaRecord, nameOf, RECORD_FORMAT } from './loop-records.js';
 import type { MovableEntry } from './movable-item.js';
+import { badOption } from './options.js';
 import type { Replacement, StoreLink } from './store-link.js';
 
 /**
@@ -35,7 +36,10 @@ export interface Placed {
 /** Whether `entry` may be put in the place of `standing` (`undefined`: of nothing). It may be asked again about the same item. */
 export type MayPut = (entry: MovableEntry, standing: ItemRecord | undefined, options: { readonly isOwn: boolean }) => boolean;
 
-/** Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, `LOOPSTATE_UNAVAILABLE` when they change all the time, and what the backend raises. */
+/**
+ * Puts items that have an outcome back, for another round; returns how many were. Errors: `LOOPSTATE_BAD_ID`, `LOOPSTATE_BAD_OPTION` (no list of ids),
+ * `LOOPSTATE_UNAVAILABLE` when they change all the time, and what the backend raises.
+ */
 export async function retryItems(link: StoreLink, runId: string, ids: Iterable<string>): Promise<number> {
   return await inBatches(link, runId, ids, ({ key, revision, value }) => {
     const before = value as unknown as ItemRecord;
@@ -173,6 +177,8 @@ async function sendEach(link: StoreLink, runId: string, puts: readonly Replaceme
 }
 
 async function inBatches(link: StoreLink, runId: string, ids: Iterable<string>, change: (record: StateRecord) => Change): Promise<number> {
+  // A string is a list of its characters, and some item may have such an id.
+  if (typeof ids !== 'object' || ids === null || !(Symbol.iterator in ids)) throw badOption('The ids must be a list, such as ["a"].');
   let count = 0;
   let batch: string[] = [];
   for (const id of ids) {

@@ -2,7 +2,7 @@ import type { Items, LoopItem } from './item-source.js';
 import { LoopRunner } from './loop-runner.js';
 import type { LoopState } from './loop-state.js';
 import type { Progress } from './loop-view.js';
-import { badOption, numberOption, refuseUnknownOptions } from './options.js';
+import { badOption, numberOption, optionLike, refuseUnknownOptions, signalOption } from './options.js';
 import type { Work } from './work.js';
 
 /** How long to wait between attempts: doubled each time from `minDelayMs` to `maxDelayMs`, and spread by chance over its upper half. */
@@ -167,11 +167,11 @@ function checkRunLoopOptions<I extends LoopItem>(options: RunLoopOptions<I>): Ru
     work: options.work,
     state: options.state,
     concurrency,
-    signal: options.signal,
-    halt: options.halt,
+    signal: signalOption('signal', options.signal),
+    halt: signalOption('halt', options.halt),
     digest,
     onChange,
-    handleSignals: options.handleSignals ?? true,
+    handleSignals: optionLike('handleSignals', options.handleSignals, true),
     graceMs: numberOption('graceMs', options.graceMs, 5_000, { min: 0, max: day }),
     retries: numberOption('retries', options.retries, 0, { min: 0, max: FOREVER, isWhole: true }),
     backoff: {
@@ -185,8 +185,8 @@ function checkRunLoopOptions<I extends LoopItem>(options: RunLoopOptions<I>): Ru
     },
     maxItems: numberOption('maxItems', options.maxItems, FOREVER, { min: 1, max: FOREVER, isWhole: true }),
     maxBudgetUsd: numberOption('maxBudgetUsd', options.maxBudgetUsd, FOREVER, { min: 0, max: FOREVER }),
-    waitForOthers: options.waitForOthers ?? true,
+    waitForOthers: optionLike('waitForOthers', options.waitForOthers, true),
     giveUpAfterMs: numberOption('giveUpAfterMs', options.giveUpAfterMs, FOREVER, { min: 0, max: FOREVER }),
-    onProgress: options.onProgress ?? (() => undefined),
+    onProgress: optionLike('onProgress', options.onProgress, () => undefined),
   };
 }

@@ -195,8 +195,9 @@ describe('LoopState', () => {
   });
 
   it('refuses unknown options and a store of a newer format', async () => {
-    expect(await codeOf(LoopState.open(openMemoryBackend(), { leaseMS: 1 } as never))).to.equal('LOOPSTATE_BAD_OPTION');
-    expect(await codeOf(LoopState.open(openMemoryBackend(), { leaseMs: 5 }))).to.equal('LOOPSTATE_BAD_OPTION');
+    for (const options of [{ leaseMS: 1 }, { leaseMs: 5 }, { onEvent: 5 }, { closeBackend: 'yes' }, null, 5]) {
+      expect(await codeOf(LoopState.open(openMemoryBackend(), options as never)), JSON.stringify(options)).to.equal('LOOPSTATE_BAD_OPTION');
+    }
     const backend = openMemoryBackend();
     await backend.commit({ puts: [{ key: 'meta', value: { format: 2, store: 's', by: 'x.1' } }] });
     expect(await codeOf(LoopState.open(backend))).to.equal('LOOPSTATE_NEWER_FORMAT');

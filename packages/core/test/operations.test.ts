@@ -177,7 +177,19 @@ describe('Operations', () => {
     expect((await a.read('x'))?.digest).to.equal('two');
     for (const digest of ['', 'x'.repeat(1_025), '\ud800', 7 as never])
       expect(await codeOf(a.claim('y', { digest })), JSON.stringify(digest)).to.equal('LOOPSTATE_BAD_OPTION');
+    for (const options of [null, 'one', { digset: 'one' }])
+      expect(await codeOf(a.claim('y', options as never)), JSON.stringify(options)).to.equal('LOOPSTATE_BAD_OPTION');
     expect(await a.read('y')).to.equal(undefined);
+  });
+
+  it('a string is no list of ids, nor is anything else that is none', async () => {
+    const { a } = await handles();
+    for (const id of ['a', 'b']) await (await a.claim(id))!.end({ status: 'success' });
+    for (const ids of ['ab', undefined, null, 5, {}] as never[]) {
+      expect(await codeOf(a.retry(ids)), JSON.stringify(ids)).to.equal('LOOPSTATE_BAD_OPTION');
+      expect(await codeOf(a.forget(ids)), JSON.stringify(ids)).to.equal('LOOPSTATE_BAD_OPTION');
+    }
+    expect([await a.read('a'), await a.read('b')].map((item) => item?.status)).to.deep.equal(['completed', 'completed']);
   });
 });
 

@@ -233,6 +233,13 @@ describe('runLoop', () => {
       { work: 'x' },
       { state: {} },
       { concurency: 2 },
+      { signal: {} },
+      { signal: null },
+      { halt: () => true },
+      { handleSignals: 'no' },
+      { waitForOthers: 1 },
+      { onProgress: {} },
+      { backoff: null },
     ];
     for (const options of bad) {
       const all = { items: ['a'], work: () => 1, state, ...options } as unknown as RunLoopOptions<string>;

@@ -67,8 +67,8 @@ export function parseJournalHeader(bytes: Buffer): FoundJournal {
   return parseJournal(newline === -1 ? bytes : Buffer.concat([bytes.subarray(0, newline + 1), Buffer.alloc(1)]));
 }
 
-/** Reads what may be a journal, as far as it is sound, from `start` on. */
-export function parseJournal(bytes: Buffer, start = 0): FoundJournal {
+/** Reads what may be a journal, as far as it is sound. */
+export function parseJournal(bytes: Buffer): FoundJournal {
   const content = endOfContent(bytes);
   const entries: LogEntry[] = [];
   const gaps: JournalGap[] = [];
@@ -76,10 +76,10 @@ export function parseJournal(bytes: Buffer, start = 0): FoundJournal {
   let next: number | undefined;
   let commits = 0;
   let isNewer = false;
-  let endBytes = start;
+  let endBytes = 0;
   let last = 0;
   let isInGap = false;
-  for (const { start: lineStart, end, members } of readLines(bytes, start, content)) {
+  for (const { start, end, members } of readLines(bytes, 0, content)) {
     const [first] = members ?? [];
     if (members !== undefined && isCommit(members)) {
       const [revision] = members;
@@ -89,7 +89,7 @@ export function parseJournal(bytes: Buffer, start = 0): FoundJournal {
       last = revision;
     } else if (isHeader(first)) {
       const { format, store, generation, since, after } = first;
-      if (lineStart > 0) next = generation;
+      if (start > 0) next = generation;
       else {
         isNewer = format > FORMAT;
         header = { store, generation, since, after };

@@ -5,6 +5,7 @@ import {
   type CommitResult,
   checkCommit,
   checkKey,
+  checkOpenOptions,
   HistoryGoneError,
   keepThreadPoolAwake,
   LoopStateError,
@@ -61,6 +62,10 @@ export interface FileBackendOptions {
   readonly now?: () => number;
 }
 
+const OPTION_NAMES = [
+  ...['diskCalls', 'importOldFormat', 'disk', 'lock', 'compactAtBytes', 'journalSpaceBytes', 'readableBytesMax', 'now'],
+];
+
 /** A handle on a state file. */
 export type FileBackend = StateBackend;
 
@@ -69,16 +74,13 @@ export type FileBackend = StateBackend;
  * `reach` is `process`: a second process is refused, and handles of one process share the store.
  *
  * Errors: `LOOPSTATE_LOCKED`, `LOOPSTATE_LOCK_UNAVAILABLE`, `LOOPSTATE_FOREIGN`, `LOOPSTATE_NEWER_FORMAT`,
- * `LOOPSTATE_BAD_OPTION` (no path of a file), `LOOPSTATE_UNAVAILABLE` (it cannot be read or written now).
+ * `LOOPSTATE_BAD_OPTION` (no such option, no path of a file), `LOOPSTATE_UNAVAILABLE` (it cannot be read or written now).
  */
 export async function openFileBackend(path: string, options: FileBackendOptions = {}): Promise<FileBackend> {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', 'A state file needs a path, such as ./state.json.');
   }
-  const access = options.access ?? 'write';
-  if (access !== 'write' && access !== 'read') {
-    throw new LoopStateError('LOOPSTATE_BAD_OPTION', `access must be "write" or "read", not ${JSON.stringify(access)}.`);
-  }
+  const { access, onFinding } = checkOpenOptions(options, OPTION_NAMES);
   const { diskCalls = 'asynchronous' } = options;
   if (diskCalls !== 'asynchronous' && diskCalls !== 'inline') {
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', `diskCalls must be "asynchronous" or "inline", not ${JSON.stringify(diskCalls)}.`);
@@ -96,7 +98,7 @@ export async function openFileBackend(path: string, options: FileBackendOptions 
   try {
     const names = new StoreNames(await resolveStatePath(surroundings.disk, path));
     const source = access === 'read' ? await FileReader.open(names, surroundings) : await openShared(names, surroundings);
-    return new FileHandle(names, source, { onFinding: options.onFinding, onClosed: letPoolSleep });
+    return new FileHandle(names, source, { onFinding, onClosed: letPoolSleep });
   } catch (error) {
     letPoolSleep();
     throw unavailable(error, `${path} cannot be opened`);
@@ -148,14 +150,14 @@ class FileHandle implements StateBackend {
   constructor(
     names: StoreNames,
     source: HandleSource,
-    { onFinding, onClosed }: { onFinding: ((finding: RecoveryFinding) => void) | undefined; onClosed: () => void },
+    { onFinding, onClosed }: { onFinding: (finding: RecoveryFinding) => void; onClosed: () => void },
   ) {
     this.#path = names.state;
     this.#source = source;
     this.#onClosed = onClosed;
     this.traits = { name: 'file', survives: source.survivesPowerLoss ? 'power-loss' : 'process-crash', reach: 'process' };
     // Later: what a callback throws must not reach the store.
-    const tell = (finding: RecoveryFinding) => queueMicrotask(() => onFinding?.(finding));
+    const tell = (finding: RecoveryFinding) => queueMicrotask(() => onFinding(finding));
     for (const finding of source.findings) tell(finding);
     this.#stopListening = source.listen(tell);
   }

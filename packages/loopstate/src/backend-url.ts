@@ -2,7 +2,15 @@
  * From what a user wrote to a backend: which store a URL or a path means, and the package that opens it.
  */
 import { fileURLToPath } from 'node:url';
-import { type Diagnose, type DiagnoseOptions, type Diagnosis, LoopStateError, openMemoryBackend, type StateBackend } from '@loopstate/core';
+import {
+  checkOpenOptions,
+  type Diagnose,
+  type DiagnoseOptions,
+  type Diagnosis,
+  LoopStateError,
+  openMemoryBackend,
+  type StateBackend,
+} from '@loopstate/core';
 import { diagnoseFile, openFileBackend } from '@loopstate/file';
 import type { Compaction } from './backend-compaction.js';
 
@@ -43,7 +51,7 @@ const IN_MEMORY = {
  * Errors: `LOOPSTATE_BAD_OPTION`; neither its message nor a cause holds what follows the scheme, since that may be a password.
  */
 export function placeOf(target: string): StatePlace {
-  if (target === '') throw badTarget('The state must be a URL or a path, and it is empty.');
+  if (typeof target !== 'string' || target === '') throw badTarget('The state must be a URL or a path, and it is none.');
   if (target.includes('\0')) throw badTarget('The state must be a URL or a path, and it holds a NUL.');
   const scheme = SCHEME.exec(target)?.[1]?.toLowerCase();
   if (scheme === undefined) return { kind: 'file', path: target };
@@ -65,6 +73,7 @@ export function placeOf(target: string): StatePlace {
  */
 export async function openBackend(target: string, options: { readonly access: Access }): Promise<StateBackend> {
   const place = placeOf(target);
+  checkOpenOptions(options);
   if (place.kind === 'file') return await openFileBackend(place.path, options);
   if (place.kind === 'memory') return openMemoryBackend();
   const { openBackend: open } = await loadPackage(place.scheme, place.packageName, 'openBackend');

@@ -27,6 +27,7 @@ export class LoopState extends CoreLoopState {
    * and what else the backend raises.
    */
   static override async open(target: StateTarget, options: LoopStateOptions = {}): Promise<LoopState> {
+    if (typeof options !== 'object' || options === null) throw badOption('The options must be an object.');
     const { access = 'write', ...others } = options;
     if (access !== 'read' && access !== 'write') throw badOption(`access must be "read" or "write", not ${JSON.stringify(access)}.`);
     checkLoopStateOptions(others);

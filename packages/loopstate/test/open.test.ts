@@ -2,12 +2,14 @@
  * What a user writes to name a state opens the store that is meant, and nothing else. Each form of a URL is judged by itself; then the
  * library is opened with each kind of target in a directory of its own.
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import * as core from '@loopstate/core';
+import { openRedisBackend } from '@loopstate/redis';
+import { openSqliteBackend } from '@loopstate/sqlite';
 import { expect } from 'chai';
 import * as library from 'loopstate';
 import { LoopState, LoopStateError, openMemoryBackend } from 'loopstate';
@@ -147,6 +149,26 @@ describe('LoopState of loopstate', () => {
     expect(await rejection(LoopState.open(openMemoryBackend(), { access: 'read' }))).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
     // A refused option leaves no lock behind.
     await (await LoopState.open(path)).close();
+  });
+
+  it('every way to open one refuses options that it does not know or can not use, and makes nothing', async () => {
+    const redis = 'redis://127.0.0.1:1/0';
+    const openers: Readonly<Record<string, (options: never) => Promise<unknown>>> = {
+      LoopState: (options) => LoopState.open(join(directory, 'a.json'), options),
+      file: (options) => library.openFileBackend(join(directory, 'a.json'), options),
+      sqlite: (options) => openSqliteBackend(join(directory, 'a.db'), options),
+      redis: (options) => openRedisBackend(redis, options),
+      memory: (options) => library.openBackend('memory:', options),
+    };
+    for (const [name, open] of Object.entries(openers)) {
+      for (const options of [null, 5, 'read', { acces: 'read' }, { access: null }, { access: 'append' }, { onFinding: 5 }]) {
+        const about = `${name} ${JSON.stringify(options)}`;
+        expect(await rejection(open(options as never)), about).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
+      }
+    }
+    expect(await rejection(openRedisBackend(null as never))).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
+    expect(await rejection(library.diagnose(undefined as never))).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
+    expect(readdirSync(directory)).to.deep.equal([]);
   });
 });
 

@@ -4,8 +4,10 @@ import {
   type CommitResult,
   checkCommit,
   checkKey,
+  checkOpenOptions,
   isLoopStateError,
   LoopStateError,
+  type OpenOptions,
   type RecoveryFinding,
   type StateBackend,
   type StateChange,
@@ -32,8 +34,6 @@ export interface RedisBackendOptions {
   readonly onFinding?: (finding: RecoveryFinding) => void;
 }
 
-type OpenOptions = RedisBackendOptions & { readonly access: 'read' | 'write' };
-
 /** A handle on a job's store in Redis. */
 export type RedisBackend = StateBackend;
 
@@ -47,17 +47,14 @@ export type RedisBackend = StateBackend;
  * `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_FOREIGN`.
  */
 export async function openRedisBackend(target: string | RedisOptions, options: RedisBackendOptions = {}): Promise<RedisBackend> {
-  const access = options.access ?? 'write';
-  if (access !== 'write' && access !== 'read') {
-    throw new LoopStateError('LOOPSTATE_BAD_OPTION', `access must be "write" or "read", not ${JSON.stringify(access)}.`);
-  }
+  const settings = checkOpenOptions(options);
   const wanted = readTarget(target);
   const { where, connectTimeoutMs, commandTimeoutMs } = wanted;
   const endMs = performance.now() + connectTimeoutMs;
   const link = new Link({ connect: connectOf(wanted), where, connectTimeoutMs, commandTimeoutMs, random: Math.random });
   for (;;) {
     try {
-      return await openHandle(link, wanted, { ...options, access }, endMs);
+      return await openHandle(link, wanted, settings, endMs);
     } catch (error) {
       // A server that starts, or a failover that is under way, is waited for; one that says that there is no such job has answered.
       const isToBeWaitedFor = isLoopStateError(error) && error.retryable && error.code !== 'LOOPSTATE_ABSENT';
@@ -76,7 +73,7 @@ export async function openBackend(url: string, options: { readonly access: 'writ
   return await openRedisBackend(url, options);
 }
 
-async function openHandle(link: Link, target: Target, options: OpenOptions, endMs: number): Promise<RedisBackend> {
+async function openHandle(link: Link, target: Target, options: Required<OpenOptions>, endMs: number): Promise<RedisBackend> {
   const leftMs = (): number => Math.max(1, endMs - performance.now());
   // Whoever only looks on commits nothing that a replica would have to have.
   const wait = options.access === 'read' ? 0 : target.wait;
@@ -118,12 +115,12 @@ class RedisHandle implements StateBackend {
   readonly #queue: CommitQueue;
   readonly #found: readonly RecoveryFinding[];
   readonly #findings: RecoveryFinding[] = [];
-  readonly #onFinding: ((finding: RecoveryFinding) => void) | undefined;
+  readonly #onFinding: (finding: RecoveryFinding) => void;
   #inFlight = 0;
   #onIdle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(link: Link, target: Target, options: OpenOptions, { survives, findings }: Fitness) {
+  constructor(link: Link, target: Target, options: Required<OpenOptions>, { survives, findings }: Fitness) {
     const { where, job, wait, commandTimeoutMs } = target;
     this.traits = { name: 'redis', survives, reach: 'network' };
     this.#where = where;
@@ -235,6 +232,6 @@ class RedisHandle implements StateBackend {
   #report(finding: RecoveryFinding): void {
     this.#findings.push(finding);
     // Later: what a callback throws must not reach the store.
-    queueMicrotask(() => this.#onFinding?.(finding));
+    queueMicrotask(() => this.#onFinding(finding));
   }
 }

@@ -10,7 +10,7 @@
  *
  * Further parameters: those of {@link RedisOptions} of the same name, and `tls=yes` for Sentinels and clusters.
  */
-import { LoopStateError } from '@loopstate/core';
+import { LoopStateError, refuseUnknownOptions } from '@loopstate/core';
 import type { Address, ConnectionSettings, GivenClient } from './connection.js';
 
 const DEFAULTS = { port: 6_379, sentinelPort: 26_379, connectTimeoutMs: 5_000, commandTimeoutMs: 5_000 } as const;
@@ -72,10 +72,10 @@ export interface Target {
 
 /** Errors: `LOOPSTATE_BAD_OPTION`; no message holds a password, or a URL as it was given. */
 export function readTarget(given: string | RedisOptions): Target {
+  if (typeof given !== 'string') refuseUnknownOptions(given, OPTION_NAMES);
   const options: RedisOptions = typeof given === 'string' ? { url: given } : withoutUndefined(given);
   const places = (['url', 'client', 'keyv'] as const).filter((name) => options[name] !== undefined);
   if (places.length !== 1) throw badOption('A store in Redis needs exactly one of url, client and keyv.');
-  for (const name of Object.keys(options)) if (!OPTION_NAMES.has(name)) throw badOption(`There is no option ${JSON.stringify(name)}.`);
   if (options.url === undefined) {
     const client = options.client ?? options.keyv;
     return settle({ kind: 'client', client }, 'Redis (the given client)', options);
@@ -85,18 +85,10 @@ export function readTarget(given: string | RedisOptions): Target {
   return settle(endpoint, place, { ...parameters, ...options });
 }
 
-const OPTION_NAMES: ReadonlySet<string> = new Set([
-  'url',
-  'client',
-  'keyv',
-  'job',
-  'wait',
-  'durable',
-  'unsafe',
-  'connectTimeoutMs',
-  'commandTimeoutMs',
-  'sentinel',
-] satisfies (keyof RedisOptions)[]);
+const OPTION_NAMES = [
+  ...(['url', 'client', 'keyv', 'job', 'wait', 'durable', 'unsafe'] as const),
+  ...(['connectTimeoutMs', 'commandTimeoutMs', 'sentinel'] as const),
+] satisfies (keyof RedisOptions)[];
 
 /** What is undefined is not given: it must not take the place of a parameter of the URL. */
 function withoutUndefined(options: RedisOptions): RedisOptions {

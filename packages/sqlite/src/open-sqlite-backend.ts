@@ -5,9 +5,11 @@ import {
   type CommitResult,
   checkCommit,
   checkKey,
+  checkOpenOptions,
   HistoryGoneError,
   keepThreadPoolAwake,
   LoopStateError,
+  type OpenOptions,
   type RecoveryFinding,
   type StateBackend,
   type StateChange,
@@ -45,6 +47,8 @@ export interface SqliteBackendOptions {
   readonly now?: () => number;
 }
 
+const OPTION_NAMES = ['busyTimeoutMs', 'deletionsKept', 'fileSystemType', 'logBytesMax', 'now'];
+
 /** Opens what a URL of the form `sqlite:./state.db?job=review` means; see {@link openSqliteBackend}. */
 export async function openBackend(url: string, options: { readonly access: 'read' | 'write' }): Promise<StateBackend> {
   return await openSqliteBackend(url, options);
@@ -62,8 +66,8 @@ export async function openSqliteBackend(
   options: SqliteBackendOptions = {},
 ): Promise<StateBackend> {
   const { path, job } = locationOf(target);
-  const { access = 'write', busyTimeoutMs = USUAL.busyTimeoutMs, logBytesMax = USUAL.logBytesMax } = options;
-  if (access !== 'write' && access !== 'read') throw badOption(`access must be "write" or "read", not ${JSON.stringify(access)}.`);
+  const { access, onFinding } = checkOpenOptions(options, OPTION_NAMES);
+  const { busyTimeoutMs = USUAL.busyTimeoutMs, logBytesMax = USUAL.logBytesMax } = options;
   if (!Number.isFinite(busyTimeoutMs) || busyTimeoutMs < 0) throw badOption('busyTimeoutMs must be a number of milliseconds, from 0.');
   const { fileSystemType = USUAL.fileSystemType, now = USUAL.now } = options;
   const surroundings: Surroundings = { job, busyTimeoutMs, logBytesMax, fileSystemType, now };
@@ -71,12 +75,14 @@ export async function openSqliteBackend(
   try {
     const names = new StoreNames(await resolveDatabasePath(path));
     const open = access === 'read' ? await openForReading(names, surroundings) : await openForWriting(names, surroundings);
-    return new SqliteBackend(names, open, { ...surroundings, ...options, access, onClosed: letPoolSleep });
+    return new SqliteBackend(names, open, { ...surroundings, ...options, access, onFinding, onClosed: letPoolSleep });
   } catch (error) {
     letPoolSleep();
     throw unavailable(error, `${path} cannot be opened`);
   }
 }
+
+type SqliteSettings = Surroundings & Required<OpenOptions> & { readonly deletionsKept?: number; readonly onClosed: () => void };
 
 /**
  * **Invariants:**
@@ -92,13 +98,13 @@ class SqliteBackend implements StateBackend {
   readonly #standing: StandingFile;
   readonly #database: Database;
   readonly #backups: BackupKeeper;
-  readonly #onFinding: ((finding: RecoveryFinding) => void) | undefined;
+  readonly #onFinding: (finding: RecoveryFinding) => void;
   readonly #onClosed: () => void;
   #inFlight = 0;
   #onIdle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(names: StoreNames, open: OpenDatabase, options: SqliteBackendOptions & Surroundings & { readonly onClosed: () => void }) {
+  constructor(names: StoreNames, open: OpenDatabase, options: SqliteSettings) {
     this.traits = { name: 'sqlite', survives: open.survivesPowerLoss ? 'power-loss' : 'process-crash', reach: 'host' };
     this.recovery = [];
     this.#path = names.database;
@@ -199,7 +205,7 @@ class SqliteBackend implements StateBackend {
   #report(finding: RecoveryFinding): void {
     this.recovery.push(finding);
     // Later: what a callback throws must not reach the store.
-    queueMicrotask(() => this.#onFinding?.(finding));
+    queueMicrotask(() => this.#onFinding(finding));
   }
 
   #assertOpen(): void {
