@@ -1,5 +1,5 @@
 /** Opens a store for writing: takes the lock, recovers what is there, and makes that durable before anyone acts on it. */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { RecoveryFinding } from '@loopstate/core';
 import { type Disk, type FileStamp, makeDirectories, unlinkIfPresent } from './disk.js';
 import type { FileRole } from './found-store.js';
@@ -71,7 +71,8 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
   const { disk, now, compactAtBytes, journalSpaceBytes, readableBytesMax } = surroundings;
   for (const path of names.temporariesAmong(await disk.list(names.directory))) await unlinkIfPresent(disk, path);
   const { recovered, stamp } = await recover(names, surroundings);
-  const temporary = () => names.temporary(randomBytes(8).toString('hex'));
+  // Random numbers for this are taken many at once.
+  const temporary = () => names.temporary(randomUUID().replaceAll('-', '').slice(0, 16));
   const { stateGeneration, previousGeneration, needsSecondCopy, resume } = recovered;
   const known = stateGeneration > 0 ? stamp : undefined;
   const snapshots = new SnapshotFile(
