@@ -1,7 +1,7 @@
 /**
  * `loopstate copy`: a loop from one place to another, and a look at both to see that they are equal.
  */
-import { LoopReader, type StateBackend } from '@loopstate/core';
+import { LoopReader, LoopStateError, type StateBackend } from '@loopstate/core';
 import type { Command } from 'commander';
 import { openBackend, placeOf } from '../backend-url.js';
 import { type CopyCounts, compareLoops, copyLoop, isEqualLoop, type LoopDifference } from '../copy-loop.js';
@@ -53,7 +53,9 @@ Example:
 `;
 
 async function copy(route: Route, options: CopyOptions, signal: AbortSignal): Promise<ExitCode> {
-  placeOf(route.to);
+  if (placeOf(route.to).kind === 'memory') {
+    throw new LoopStateError('LOOPSTATE_BAD_OPTION', 'A copy in memory ends with this command: copy to a file, a database or a server.');
+  }
   return await reading(route.from, async (from) => {
     const counts = options.verifyOnly === true ? undefined : await copyTo(route, from, signal);
     say(`comparing ${namesOf(route).join(' with ')}`);
