@@ -145,7 +145,7 @@ describe('redis: clients of the caller', () => {
     const silent = createServer(() => {}).listen(0, '127.0.0.1');
     await once(silent, 'listening');
     const ports = [(silent.address() as AddressInfo).port, cluster.ports[0]];
-    const url = `redis+cluster://${ports.map((port) => `127.0.0.1:${port}`).join(',')}?job=${newJob()}&connectTimeoutMs=2000`;
+    const url = `redis+cluster://${ports.map((port) => `127.0.0.1:${port}`).join(',')}?job=${newJob()}&connectTimeoutMs=4000`;
     const { random } = Math;
     try {
       // The driver, given several nodes, begins at one by chance: here at the first.
