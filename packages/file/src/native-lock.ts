@@ -36,8 +36,9 @@ export async function loadTryLock(known = KNOWN_VERSION): Promise<TryLock> {
 function loadBuild(known: string): Build | undefined {
   // The build for glibc might load there, and not work.
   if (existsSync('/etc/alpine-release')) return undefined;
-  const require = createRequire(import.meta.url);
   try {
+    // A bundle of CommonJS has no URL.
+    const require = createRequire(import.meta.url);
     if (require('fs-native-extensions/package.json').version !== known) return undefined;
     return require(`fs-native-extensions/prebuilds/${process.platform}-${process.arch}/fs-native-extensions.node`);
   } catch {

@@ -7,11 +7,13 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { prove } from '@loopstate/conformance';
 import { isLoopStateError, LockedError } from '@loopstate/core';
 import { expect } from 'chai';
+import { buildSync } from 'esbuild';
 import { compiledPackages, spawnCompiled } from '../../../test/support/compiled.js';
 import { kernelLock } from '../src/lock.js';
 import { StoreNames } from '../src/names.js';
@@ -104,6 +106,23 @@ describe('file: lock', () => {
       const args = ['--input-type=module', '-e', script, '--', join(directory, 'state.json')];
       const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: join(root, 'packages/loopstate') });
       expect(stdout).to.include('fs-native-extensions.node').and.not.include('require-addon');
+    });
+  });
+
+  it('always-starts: in a bundle of CommonJS, which has no URL, the lock is loaded as the package loads it', async () => {
+    await withDirectory(async (directory) => {
+      const [bundle] = buildSync({
+        entryPoints: [fileURLToPath(new URL('../src/native-lock.ts', import.meta.url))],
+        ...{ bundle: true, write: false, platform: 'node', format: 'cjs', external: ['fs-native-extensions'] },
+        conditions: ['@loopstate/source'],
+        logOverride: { 'empty-import-meta': 'silent' },
+      }).outputFiles;
+      const script = `${bundle!.text}
+        const file = require('node:fs').openSync(process.argv[1], 'w');
+        module.exports.loadTryLock().then((tryLock) => console.log(tryLock(file)));`;
+      const args = ['--input-type=commonjs', '-e', script, '--', join(directory, 'lock')];
+      const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: fileURLToPath(new URL('..', import.meta.url)) });
+      expect(stdout).to.equal('true\n');
     });
   });
 
