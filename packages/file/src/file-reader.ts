@@ -15,6 +15,7 @@ import type { HandleSource } from './open-file-backend.js';
 import { logOf, recover, type Surroundings } from './opening.js';
 import { RecordLog } from './record-log.js';
 import type { Recovered } from './recovery.js';
+import { readIfPresent } from './store-files.js';
 import { unavailable } from './trouble.js';
 
 /** The writer replaces its files at most every few seconds, in some milliseconds. */
@@ -91,7 +92,9 @@ export class FileReader implements HandleSource {
   async #follow(): Promise<boolean> {
     const newest = this.#newest;
     if (newest === undefined || newest.generation !== this.#seen?.generations.at(-1)) return false;
-    const bytes = await this.#surroundings.disk.readFile(this.#names.journal(newest.generation), newest.endBytes);
+    const bytes = await readIfPresent(this.#surroundings.disk, this.#names.journal(newest.generation), newest.endBytes);
+    // Two generations came since it was looked for.
+    if (bytes === undefined) return false;
     const { entries, gaps, endBytes } = parseJournal(bytes);
     if (gaps.some(({ before }) => before !== undefined)) return false;
     for (const entry of entries) this.#log.append(entry);

@@ -108,9 +108,10 @@ async function listIfPresent(disk: Disk, directory: string): Promise<string[]> {
   }
 }
 
-async function readIfPresent(disk: Disk, path: string): Promise<Buffer | undefined> {
+/** The bytes of a file, from a position to its end; `undefined`: there is none. Errors: any other system error. */
+export async function readIfPresent(disk: Disk, path: string, fromByte = 0): Promise<Buffer | undefined> {
   try {
-    return await disk.readFile(path);
+    return await disk.readFile(path, fromByte);
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw error;

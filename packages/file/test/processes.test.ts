@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { isLoopStateError } from '@loopstate/core';
 import { expect } from 'chai';
 import { spawnCompiled } from '../../../test/support/compiled.js';
+import { type Disk, nodeDisk } from '../src/disk.js';
 import { openFileBackend } from '../src/open-file-backend.js';
 import { withDirectory } from './directory.js';
 import { announceRandom } from './seed.js';
@@ -105,6 +106,31 @@ describe('file: processes', function () {
       expect(isLoopStateError(refused, 'LOOPSTATE_READ_ONLY')).to.equal(true);
       await reader.close();
       expect(fs.readdirSync(directory).filter((name) => /journal$/.test(name)).length).to.be.at.most(3);
+    });
+  });
+
+  it('read/fresh: a reader follows a journal that is removed just before it reads it', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      let value = 0;
+      const writeNext = async () => {
+        const writer = await openFileBackend(path);
+        await writer.commit({ puts: [{ key: 'a', value: ++value }] });
+        await writer.close();
+      };
+      await writeNext();
+      let isDue = false;
+      const readFile: Disk['readFile'] = async (at, fromByte) => {
+        // Each close leaves a new generation, with which the last but one goes.
+        for (let closes = 0; isDue && closes < 2; closes++) await writeNext();
+        isDue = false;
+        return await nodeDisk.readFile(at, fromByte);
+      };
+      const reader = await openFileBackend(path, { access: 'read', disk: { ...nodeDisk, readFile } });
+      isDue = true;
+      expect((await reader.read(['a']))[0]?.value).to.equal(3);
+      expect([isDue, reader.recovery]).to.deep.equal([false, []]);
+      await reader.close();
     });
   });
 
