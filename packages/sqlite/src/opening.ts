@@ -22,6 +22,7 @@ import {
 import { inspectCopy, passOverTornCommit, prepare, remedyFor, removeTemporaries } from './preparation.js';
 import { Presence } from './presence.js';
 import { CREATION, FORMAT, parseFileHeader, parseJobHeader, TABLE } from './records.js';
+import { hasCode } from './trouble.js';
 
 /** What opening needs of the world. */
 export interface Surroundings {
@@ -95,7 +96,7 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
         await renewCopy(names, { isRepaired, now: now() }).catch((error: unknown) => findings.push(backupFailed(names, error)));
       } catch (error) {
         // The log goes with the connection, and nobody must think later that it was lost.
-        await markOpen(connection, false).catch(() => undefined);
+        await markClosed(connection).catch(() => undefined);
         throw error;
       }
     } finally {
@@ -270,7 +271,7 @@ async function closeReader(
         const log = await inspectLog(names.log);
         await connection.query('PRAGMA query_only = 0');
         if (log === 'torn') await passOverTornCommit(names, connection);
-        if (log === 'whole') await markOpen(connection, false);
+        if (log === 'whole') await markClosed(connection);
       });
     }
   } catch {
@@ -345,6 +346,20 @@ async function markOpen(connection: SqlConnection, isOpen: boolean): Promise<voi
   await updateFileHeader(connection, { ...parseFileHeader(textOf(row, 'value')), isOpen });
 }
 
+/**
+ * Notes in the file that nobody has it open any more: the log goes with the last connection, and without the note it would be missed. On a full
+ * disk it is taken in first, and then written over from the front, which takes no space.
+ */
+async function markClosed(connection: SqlConnection): Promise<void> {
+  try {
+    await markOpen(connection, false);
+  } catch (error) {
+    if (!hasCode(error, 'SQLITE_FULL')) throw error;
+    await connection.query('PRAGMA store.wal_checkpoint(PASSIVE)');
+    await markOpen(connection, false);
+  }
+}
+
 /** False also where there is none of our tables. */
 async function isMarkedOpen(connection: SqlConnection): Promise<boolean> {
   const tables = await connection.query("SELECT name FROM store.sqlite_schema WHERE name = 'loopstate_records'");
@@ -404,7 +419,7 @@ async function closeWriter(names: StoreNames, writer: Writer): Promise<boolean> 
     await presence.leave({
       async whenLast() {
         // Others may write to the file that are none of ours.
-        if (connection !== undefined) await whenFree(busyTimeoutMs, () => markOpen(connection, false));
+        if (connection !== undefined) await whenFree(busyTimeoutMs, () => markClosed(connection));
         if (connection !== undefined && isCompacted) await compact(connection, busyTimeoutMs);
         await close();
         // What has taken the place of the database meanwhile is none of ours.

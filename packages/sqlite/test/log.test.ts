@@ -171,6 +171,29 @@ describe('sqlite: a log that was left behind', () => {
     }));
 
   for (const access of ['read', 'write'] as const) {
+    it(`always-starts: who closes it on a full disk does not make the next one miss it, access ${access}`, () =>
+      withLeftStore({ hasLock: true }, async (path) => {
+        let isFull = false;
+        let hasRoom = false;
+        // What is left of the log's own file is room enough, once it was taken in.
+        const see: SeeStatement = async (sql, pass) => {
+          if (isFull && sql.includes('wal_checkpoint')) hasRoom = true;
+          if (isFull && !hasRoom && sql.startsWith('UPDATE')) throw Object.assign(new Error('SQLITE_FULL'), { code: 'SQLITE_FULL' });
+          return await pass();
+        };
+        await withStatementsCaught(see, async () => {
+          const store = await openSqliteBackend(path, { access });
+          isFull = true;
+          await store.close();
+          expect(findingsOf(store)).to.deep.equal([]);
+        });
+        expect([hasRoom, fs.existsSync(`${path}-wal`)]).to.deep.equal([true, false]);
+        const next = await openSqliteBackend(path);
+        expect(findingsOf(next)).to.deep.equal([]);
+        expect(await recordsOf(next)).to.have.property('size', COMMITS);
+        await next.close();
+      }));
+
     it(`LOOPSTATE_FOREIGN: it is not written into a file that is no database, access ${access}`, () =>
       withLeftStore({ hasLock: false }, async (path) => {
         fs.writeFileSync(path, 'Dear diary, '.repeat(1_000));
