@@ -39,11 +39,13 @@ describe('canaries', () => {
     });
   }
 
-  it('commit/check-now: one that judges too early is caught by contention alone', async () => {
-    const canary = canaries.find(({ name }) => name.startsWith('judges the checks'));
-    if (canary === undefined) throw new Error('The canary is gone.');
-    expectCaught(await runSuite(() => testConcurrency(createCanaryFixture(canary))), { ...canary, name: `${canary.name} (contention)` });
-  });
+  for (const beginning of ['judges the checks', 'guards only what it writes']) {
+    it(`commit/check-now: one that ${beginning} is caught by contention alone`, async () => {
+      const canary = canaries.find(({ name }) => name.startsWith(beginning));
+      if (canary === undefined) throw new Error('The canary is gone.');
+      expectCaught(await runSuite(() => testConcurrency(createCanaryFixture(canary))), { ...canary, name: `${canary.name} (contention)` });
+    });
+  }
 
   it('close/final: one that keeps its process alive is caught', async function () {
     this.timeout(60_000);

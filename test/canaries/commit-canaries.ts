@@ -46,6 +46,24 @@ export const commitCanaries: readonly Canary[] = [
     }),
   },
   {
+    name: 'guards only what it writes, as transactions on a snapshot do',
+    breaks: 'commit/check-now',
+    replace: (inner) => ({
+      async commit(commit) {
+        const { checks, puts, deletes } = checkCommit(commit);
+        const written = new Set([...puts.map(({ key }) => key), ...deletes]);
+        const guards = checks.filter(({ key }) => !written.has(key));
+        if (guards.length === 0) return inner.commit(commit);
+        const values = puts.map(({ key, text }) => ({ key, value: decodeValue(text) }));
+        const records = await inner.read(guards.map(({ key }) => key));
+        if (guards.some(({ revision }, index) => (records[index]?.revision ?? 0) !== revision))
+          return inner.commit({ checks, puts: values, deletes });
+        await aMoment();
+        return inner.commit({ checks: checks.filter(({ key }) => written.has(key)), puts: values, deletes });
+      },
+    }),
+  },
+  {
     name: 'looks at the checks that were given a moment later',
     breaks: 'commit/check-now',
     replace: (inner) => ({

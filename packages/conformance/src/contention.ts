@@ -97,7 +97,9 @@ async function wander(store: RecordedStore, random: Random, name: string): Promi
     }
     const deletes = keys.filter(() => random.next(5) === 0);
     const puts = keys.filter((key) => !deletes.includes(key)).map((key) => ({ key, value: { by: name, count } }));
-    const checks = keys.filter(() => random.next(4) > 0).map((key) => ({ key, revision: seen.get(key) ?? 0 }));
+    // One more is checked than written, as whoever claims an item checks that its own run stands.
+    const guarded = [...SHARED_KEYS, ...SHARED_KEYS].slice(first, first + 1 + keys.length);
+    const checks = guarded.filter(() => random.next(4) > 0).map((key) => ({ key, revision: seen.get(key) ?? 0 }));
     const answer = await store.commit({ checks, puts, deletes });
     if (answer === 'unknown') continue;
     if (answer.ok) for (const key of keys) seen.set(key, deletes.includes(key) ? 0 : answer.revision);

@@ -110,6 +110,19 @@ export function testCommitLaws(fixture: BackendFixture): void {
     }
   });
 
+  testLaw(fixture, 'commit/check-now', 'of two commits of which each writes what the other only checks, one is made', async ({ open }) => {
+    const [one, two] = [await open(), await open()];
+    for (let round = 0; round < 10; round++) {
+      const [left, right] = [`left-${round}`, `right-${round}`];
+      // Both read what stood before, and write different keys: a transaction that guards only what it writes would let both through.
+      const results = await Promise.all([
+        one.commit({ checks: [{ key: left, revision: 0 }], puts: [{ key: right, value: 1 }] }),
+        two.commit({ checks: [{ key: right, revision: 0 }], puts: [{ key: left, value: 2 }] }),
+      ]);
+      expect(results.filter(({ ok }) => ok).length, 'commits that were made').to.equal(1);
+    }
+  });
+
   testLaw(fixture, 'commit/check-now', 'commits sent together are judged one after another, each with its own answer', async ({ open }) => {
     const store = await open();
     const revision = await mustCommit(store, { puts: [{ key: 'a', value: 0 }] });
