@@ -1,4 +1,4 @@
-import { type Commit, type CommitResult, checkCommit, decodeValue, isLoopStateError, type MemoryState } from '@loopstate/core';
+import { type Commit, type CommitResult, checkCommit, decodeValue, isLoopStateError, LIMITS, type MemoryState } from '@loopstate/core';
 import { aMoment, type Canary, onConflict } from './canary.js';
 
 /** Backends that commit in a way that is almost right. */
@@ -13,6 +13,24 @@ export const commitCanaries: readonly Canary[] = [
         for (const step of result.ok ? steps.slice(1) : []) {
           await aMoment();
           result = await inner.commit(step);
+        }
+        return result;
+      },
+    }),
+  },
+  {
+    name: 'writes a hundred keys at a time, all at one revision',
+    breaks: 'commit/all-or-nothing',
+    replace: (inner, store) => ({
+      async commit(commit) {
+        const { checks = [], puts = [], deletes = [] } = commit;
+        if (puts.length <= 100 || checks.length + puts.length + deletes.length > LIMITS.commitKeys) return inner.commit(commit);
+        const given = structuredClone(puts);
+        const result = await inner.commit({ ...commit, puts: given.slice(0, 100) });
+        for (let from = 100; result.ok && from < given.length; from += 100) {
+          await aMoment();
+          store.state = { ...store.state, revision: result.revision - 1 };
+          await inner.commit({ puts: given.slice(from, from + 100) });
         }
         return result;
       },

@@ -29,6 +29,19 @@ export const otherCanaries: readonly Canary[] = [
     replace: (inner) => ({ read: (keys) => inner.read([...keys].sort()) }),
   },
   {
+    name: 'reads a thousand keys at a time',
+    breaks: 'commit/all-or-nothing',
+    replace: (inner) => ({
+      async read(keys) {
+        if (keys.length <= 1_000) return inner.read(keys);
+        const [some, others] = [keys.slice(0, 1_000), keys.slice(1_000)];
+        const records = await inner.read(some);
+        await aMoment();
+        return [...records, ...(await inner.read(others))];
+      },
+    }),
+  },
+  {
     name: 'passes over deletions',
     breaks: 'changes/no-gap',
     replace: (inner) => ({

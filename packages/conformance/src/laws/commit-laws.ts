@@ -47,6 +47,37 @@ export function testCommitLaws(fixture: BackendFixture): void {
     expectExact((await reader.read(['right']))[0]?.value, 60);
   });
 
+  testLaw(fixture, 'commit/all-or-nothing', 'a read of 2,700 keys never sees half of a commit of 900', async ({ open }) => {
+    const [writer, reader] = [await open(), await open()];
+    const written = Array.from({ length: 900 }, (_, index) => `key-${index}`);
+    const absent = Array.from({ length: 1_800 }, (_, index) => `none-${index}`);
+    // Its first and last keys stand apart: a store that reads or writes so many in several steps shows it.
+    const keys = [...written.slice(0, 450), ...absent, ...written.slice(450)];
+    const put = (value: number) => mustCommit(writer, { puts: written.map((key) => ({ key, value })) });
+    await put(0);
+    let isWriting = true;
+    const writing = (async () => {
+      for (let value = 1; value <= 8; value++) {
+        // Nor may the writer be done before the reader had its turn.
+        await new Promise(setImmediate);
+        await put(value);
+      }
+    })().finally(() => {
+      isWriting = false;
+    });
+    try {
+      for (let round = 0; isWriting || round < 3; round++) {
+        await new Promise(setImmediate);
+        const records = (await reader.read(keys)).filter((record) => record !== undefined);
+        expect(records.length, 'records of one read').to.equal(900);
+        expect(new Set(records.map(({ value }) => value)).size, 'values of one read').to.equal(1);
+        expect(new Set(records.map(({ revision }) => revision)).size, 'revisions of one read').to.equal(1);
+      }
+    } finally {
+      await writing;
+    }
+  });
+
   testLaw(fixture, 'commit/all-or-nothing', 'one failed check among many holds back every write', async ({ open }) => {
     const store = await open();
     const revision = await mustCommit(store, { puts: [{ key: 'kept', value: 1 }] });
