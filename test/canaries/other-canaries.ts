@@ -61,21 +61,17 @@ export const otherCanaries: readonly Canary[] = [
       },
     }),
   },
-  {
-    name: 'turns a page in the middle of a commit, and loses the rest of it',
-    breaks: 'changes/no-gap',
-    replace: (inner) => ({
-      async *changes(since) {
-        let rows = 0;
-        let skipped = 0;
-        for await (const change of inner.changes(since)) {
-          if (change.revision === skipped) continue;
-          yield change;
-          if (++rows % 2 === 0) skipped = change.revision;
-        }
-      },
-    }),
-  },
+  turningPages({ name: 'turns a page of two in the middle of a commit, and loses the rest of it', rowsOfPage: 2, isCounted: () => true }),
+  turningPages({
+    name: 'turns a page of a thousand puts in the middle of a commit',
+    rowsOfPage: 1_000,
+    isCounted: ({ record }) => record !== undefined,
+  }),
+  turningPages({
+    name: 'turns a page of a thousand deletions in the middle of a commit',
+    rowsOfPage: 1_000,
+    isCounted: ({ record }) => record === undefined,
+  }),
   {
     name: 'passes over deletions that come while it tells of changes',
     breaks: 'changes/no-gap',
@@ -271,6 +267,33 @@ export const otherCanaries: readonly Canary[] = [
     },
   },
 ];
+
+/** What it counts comes in pages that end after so many rows, and the next one begins after the revision of the last. */
+function turningPages({
+  name,
+  rowsOfPage,
+  isCounted,
+}: {
+  name: string;
+  rowsOfPage: number;
+  isCounted: (change: StateChange) => boolean;
+}): Canary {
+  return {
+    name,
+    breaks: 'changes/no-gap',
+    replace: (inner) => ({
+      async *changes(since) {
+        let rows = 0;
+        let skipped = 0;
+        for await (const change of inner.changes(since)) {
+          if (change.revision === skipped && isCounted(change)) continue;
+          yield change;
+          if (isCounted(change) && ++rows % rowsOfPage === 0) skipped = change.revision;
+        }
+      },
+    }),
+  };
+}
 
 function copyByAssignment(value: Json): Json {
   if (typeof value !== 'object' || value === null) return value;
