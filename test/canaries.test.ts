@@ -28,6 +28,21 @@ describe('canaries', () => {
     expect(passed).to.be.greaterThan(100);
   });
 
+  it('a store that takes its time is waited for, longer than mocha would by itself', async () => {
+    const fixture = createCanaryFixture({
+      name: 'slow',
+      breaks: 'commit/shape',
+      replace: (inner) => ({
+        async commit(commit) {
+          await new Promise((resolve) => setTimeout(resolve, 10));
+          return await inner.commit(commit);
+        },
+      }),
+    });
+    const outcome = await runSuite(() => testConformance(fixture), { only: /a put needs no check/, timeoutMs: 20 });
+    expect(outcome).to.deep.equal({ passed: 1, failures: [] });
+  });
+
   it('there is a canary for every law', () => {
     expect(new Set(canaries.map((canary) => canary.breaks))).to.deep.equal(new Set(Object.keys(LAWS)));
   });

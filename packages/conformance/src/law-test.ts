@@ -13,10 +13,14 @@ export interface Ground {
 
 // A fixture may have to start a server, on a machine that does much else.
 const START_TIMEOUT_MS = 120_000;
+// Some tests make several hundred calls, one after another, and each may go through a network.
+const TEST_TIMEOUT_MS = 60_000;
 
 /** Registers one suite of a fixture, which is started before and stopped after it. */
 export function describeSuite(fixture: BackendFixture, name: string, define: () => void): void {
-  describe(`${fixture.name}: ${name}`, () => {
+  describe(`${fixture.name}: ${name}`, function () {
+    // Whoever set more than that, or no timeout at all, gets it.
+    if (this.timeout() > 0) this.timeout(Math.max(this.timeout(), TEST_TIMEOUT_MS));
     before(async function () {
       this.timeout(START_TIMEOUT_MS);
       await fixture.start?.();
