@@ -172,6 +172,7 @@ class RedisHandle implements StateBackend {
     let after = since;
     let until: number | undefined;
     for (let hasMore = true; hasMore; ) {
+      this.#assertOpen();
       // What was put again meanwhile stands behind the end: it is taken along in one piece, so that no key is missed.
       const isLast = until !== undefined && after >= until;
       // A reader from the start need not know what was deleted before it began.

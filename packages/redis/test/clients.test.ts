@@ -99,6 +99,19 @@ describe('redis: clients of the caller', () => {
     await until(async () => (await clients()) === before, 'the clients to be gone');
   });
 
+  it('close/final: changes whose next page comes after the close say that the handle was closed', async () => {
+    const store = await openHere(`redis://127.0.0.1:${server.port}?job=${newJob()}`);
+    for (let from = 0; from < 1_500; from += 500)
+      await store.commit({ puts: Array.from({ length: 500 }, (_, index) => ({ key: `${from + index}`, value: 1 })) });
+    let yielded = 0;
+    const reading = async () => {
+      // A page ends with the 500th.
+      for await (const _ of store.changes(0)) if (++yielded === 500) await store.close();
+    };
+    expect(await codeOf(reading())).to.equal('LOOPSTATE_CLOSED');
+    expect(yielded).to.equal(500);
+  });
+
   it('a KeyvRedis is connected if need be, and still open when the handle is closed', async () => {
     const keyv = new KeyvRedis(`redis://127.0.0.1:${server.port}`);
     const store = await openHere({ keyv, job: newJob() });
