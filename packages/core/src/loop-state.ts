@@ -294,10 +294,12 @@ export class LoopState {
     const holds = new Map<string, number>();
     for await (const change of this.#guard.reading(() => loopChanges(this.#backend, 0))) {
       if (change.kind === 'beat' && change.at !== undefined) beats.set(change.id, change.at);
-      if (change.kind !== 'item' || change.item === undefined) continue;
-      items.set(change.id, change.item);
-      if (change.item.run !== undefined) holds.set(change.item.run, (holds.get(change.item.run) ?? 0) + 1);
+      if (change.kind !== 'item') continue;
+      // One that is changed or forgotten meanwhile comes again.
+      if (change.item === undefined) items.delete(change.id);
+      else items.set(change.id, change.item);
     }
+    for (const { run } of items.values()) if (run !== undefined) holds.set(run, (holds.get(run) ?? 0) + 1);
     const runs = this.runs.map((run) => {
       const beatAt = beats.get(run.runId);
       return { ...run, holds: holds.get(run.runId) ?? 0, ...(beatAt === undefined ? {} : { beatAt }) };

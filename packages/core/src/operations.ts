@@ -63,8 +63,9 @@ export async function forgetAllItems(link: StoreLink, runId: string): Promise<nu
   let count = 0;
   // By key: one that changes meanwhile comes again.
   let batch = new Map<string, Check>();
-  for await (const { key, revision } of link.backend.changes(0)) {
-    if (nameOf(key).kind !== 'item') continue;
+  for await (const { key, revision, record } of link.backend.changes(0)) {
+    // What is deleted while all is read, by this very call, may come as a deletion.
+    if (record === undefined || nameOf(key).kind !== 'item') continue;
     batch.set(key, { key, revision });
     if (batch.size < BATCH_ITEMS) continue;
     count += await forgetBatch(link, runId, batch);

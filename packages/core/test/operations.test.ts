@@ -158,6 +158,31 @@ describe('Operations', () => {
     expect(operator.progress).to.include({ completed: 0, outstanding: 0 });
   });
 
+  it('once-recorded: a reset counts each item once, though its own deletions come while it reads', async () => {
+    const { a } = await handles('process', readingSlowly);
+    const ids = Array.from({ length: 600 }, (_, n) => `${n}`);
+    await a.putItems(
+      ids.map((id) => ({ id, item: { status: 'completed', attempt: 1 } })),
+      () => true,
+    );
+    expect(await a.reset()).to.equal(600);
+  });
+
+  it('changes/no-gap: a snapshot shows each item once, as it stood last, though it changed while all were read', async () => {
+    const meanwhile: (() => Promise<void>)[] = [];
+    const { a, b } = await handles('host', (inner) => readingSlowly(inner, async () => await meanwhile.pop()?.()));
+    const claims = await Promise.all(['x', 'y', 'z'].map((id) => b.claim(id)));
+    await a.refresh();
+    meanwhile.push(async () => {
+      for (const claim of claims) await claim?.release();
+      await b.claim('x');
+      await b.forget(['z']);
+    });
+    const { items, runs } = await a.snapshot();
+    expect([...items].map(([id, { status }]) => `${id} ${status}`)).to.deep.equal(['x claimed', 'y outstanding']);
+    expect(runs.map(({ runId, holds }) => [runId, holds])).to.deep.equal([[b.runId, 1]]);
+  });
+
   it('changes/no-gap: items come one after another, each as it stands', async () => {
     const { a } = await handles();
     for (const id of ['x', 'y']) await a.begin(id);
@@ -193,10 +218,31 @@ describe('Operations', () => {
   });
 });
 
-async function handles(reach: BackendTraits['reach'] = 'process') {
+async function handles(reach: BackendTraits['reach'] = 'process', seen: (inner: StateBackend) => StateBackend = (inner) => inner) {
   const store = createMemoryStore();
-  const [a, b] = [await LoopState.open(openMemoryBackend({ store, reach })), await LoopState.open(openMemoryBackend({ store, reach }))];
-  return { a, b };
+  const open = async (): Promise<LoopState> => await LoopState.open(seen(openMemoryBackend({ store, reach })));
+  return { a: await open(), b: await open() };
+}
+
+/** A store that is read a part at a time, as those on disks and servers are: what is committed meanwhile, when `whenRead` is called, comes along. */
+function readingSlowly(inner: StateBackend, whenRead?: () => Promise<void>): StateBackend {
+  return {
+    traits: inner.traits,
+    recovery: [],
+    read: (keys) => inner.read(keys),
+    commit: (commit) => inner.commit(commit),
+    async *changes(since) {
+      let last = since;
+      for await (const change of inner.changes(since)) {
+        last = change.revision;
+        yield change;
+      }
+      if (last === since) return;
+      if (since === 0) await whenRead?.();
+      yield* inner.changes(last);
+    },
+    close: () => inner.close(),
+  };
 }
 
 /** A state before whose reads or commits something else happens. */
