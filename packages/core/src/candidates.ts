@@ -3,12 +3,15 @@
  *
  * **Invariants:**
  * - an item is in one place: in the input, pulled ahead, or waiting;
- * - at most `AHEAD_SHARED` items are pulled ahead, and none while `WAITING_MAX` wait.
+ * - at most `AHEAD_SHARED` items are pulled ahead, and none while `WAITING_MAX` wait, or `HELD_MAX` for other runs.
  */
 import { type Candidate, ItemSource, type Items, type LoopItem } from './item-source.js';
 
 /** How many items may wait before no more are pulled from the input. */
 const WAITING_MAX = 1_000;
+
+/** The same for those that other runs hold: so many may be held by one. What is free behind them need not wait until they end. */
+const HELD_MAX = 10_000;
 
 /**
  * How many items are pulled ahead where other runs share the loop. Each takes one of them by chance: with 16 runs that would all
@@ -56,6 +59,8 @@ export class Candidates<I extends LoopItem> {
   readonly #source: ItemSource<I>;
   readonly #options: CandidatesOptions<I>;
   readonly #waiting = new Map<string, Waiting<I>>();
+  /** Those that wait for the run that holds them, in the order in which they are due: each waits for as long. */
+  readonly #held = new Map<string, Waiting<I>>();
   readonly #ahead: Candidate<I>[] = [];
   #waitingAlone = 0;
   #isPulling = false;
@@ -72,19 +77,18 @@ export class Candidates<I extends LoopItem> {
 
   /** Nothing is left, as far as the input goes. */
   get isExhausted(): boolean {
-    return this.#source.isDone && this.#ahead.length === 0 && this.#waiting.size === 0;
+    return this.#source.isDone && this.#ahead.length === 0 && this.#waiting.size + this.#held.size === 0;
   }
 
-  /** How many items are left if all of them are held by other runs; 0 if there are others. */
+  /** How many items are left if all of them are held by other runs, or so many that no others are looked for; 0 if there are others. */
   get onlyHeld(): number {
-    if (!this.#source.isDone || this.#ahead.length > 0) return 0;
-    for (const waiting of this.#waiting.values()) if (waiting.for !== 'holder') return 0;
-    return this.#waiting.size;
+    const hasOthers = this.#held.size < HELD_MAX && (!this.#source.isDone || this.#ahead.length > 0);
+    return hasOthers || this.#waiting.size > 0 ? 0 : this.#held.size;
   }
 
   /** When the next waiting item is due; infinite if none waits for a time. */
   get dueMs(): number {
-    let dueMs = Number.POSITIVE_INFINITY;
+    let dueMs = firstOf(this.#held)?.dueMs ?? Number.POSITIVE_INFINITY;
     for (const waiting of this.#waiting.values()) if (waiting.for !== 'being-alone') dueMs = Math.min(dueMs, waiting.dueMs);
     return dueMs;
   }
@@ -94,7 +98,7 @@ export class Candidates<I extends LoopItem> {
     const due = this.#takeDue(choice);
     if (due !== undefined) return due;
     // While one must run alone nothing else begins, so that its turn comes.
-    if (this.#waitingAlone > 0 || this.#waiting.size >= WAITING_MAX) return undefined;
+    if (this.#waitingAlone > 0 || this.#waiting.size >= WAITING_MAX || this.#held.size >= HELD_MAX) return undefined;
     const wanted = choice.isShared ? AHEAD_SHARED : 1;
     if (!this.#source.isSynchronous) this.#pullBeside(wanted);
     while (this.#source.isSynchronous && this.#ahead.length < wanted) {
@@ -107,7 +111,8 @@ export class Candidates<I extends LoopItem> {
 
   /** Puts an item by until `dueMs`, or until nothing else runs. */
   putBack({ id, item }: Candidate<I>, waitingFor: WaitingFor, dueMs = 0): void {
-    this.#waiting.set(id, { id, item, for: waitingFor, dueMs });
+    const waiting = waitingFor === 'holder' ? this.#held : this.#waiting;
+    waiting.set(id, { id, item, for: waitingFor, dueMs });
     if (waitingFor === 'being-alone') this.#waitingAlone += 1;
   }
 
@@ -127,7 +132,8 @@ export class Candidates<I extends LoopItem> {
   }
 
   #takeDue({ isIdle }: Choice): Taken<I> | undefined {
-    if (this.#waiting.size === 0) return undefined;
+    const held = firstOf(this.#held);
+    if (this.#waiting.size === 0 && held === undefined) return undefined;
     const nowMs = this.#options.nowMs();
     for (const waiting of this.#waiting.values()) {
       const isDue = waiting.for === 'being-alone' ? isIdle : waiting.dueMs <= nowMs;
@@ -136,7 +142,9 @@ export class Candidates<I extends LoopItem> {
       if (waiting.for === 'being-alone') this.#waitingAlone -= 1;
       return waiting;
     }
-    return undefined;
+    if (held === undefined || held.dueMs > nowMs) return undefined;
+    this.#held.delete(held.id);
+    return held;
   }
 
   #takeByChance(): Candidate<I> | undefined {
@@ -161,4 +169,9 @@ export class Candidates<I extends LoopItem> {
       this.#pullBeside(wanted);
     });
   }
+}
+
+function firstOf<T>(map: ReadonlyMap<string, T>): T | undefined {
+  const [first] = map.values();
+  return first;
 }

@@ -226,6 +226,24 @@ describe('runLoop among other runs', () => {
     expect(ran).to.deep.equal(['y']);
   });
 
+  it('runs what is free behind 1,200 items that another run holds, and ends', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    await Promise.all(numbered(1_200).map((id) => a.state.claim(id)));
+    const { result, ran } = await b.run({ items: numbered(1_205), waitForOthers: false });
+    expect(result).to.include({ status: 'stopped', reason: 'held-elsewhere' });
+    expect(ran).to.have.length(5);
+  });
+
+  it('ends though another run holds more items than are looked at', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    await Promise.all(numbered(10_600).map((id) => a.state.claim(id)));
+    const { result, ran } = await b.run({ items: numbered(10_600), waitForOthers: false });
+    expect(result).to.include({ status: 'stopped', reason: 'held-elsewhere' });
+    expect(ran).to.have.length(0);
+  });
+
   it('once-recorded: runs what has changed before it ends because the rest is held, however long it takes to see that', async () => {
     const store = createMemoryStore();
     const [a, b] = [await loop(store), await loop(store)];
