@@ -14,8 +14,8 @@ export interface Candidate<I> {
   readonly item: I;
 }
 
-/** So many items that need no turn are passed over in one turn of the event loop: timers and signals must not wait for a million. */
-const PASSED_PER_TURN = 1_000;
+/** So many items are pulled in one turn of the event loop: where all are done, timers and signals must not wait for a million. */
+const PULLED_PER_TURN = 1_000;
 
 /**
  * Pulls items when they are wanted, one at a time, each id once, and passes over those that need no turn.
@@ -66,7 +66,7 @@ export class ItemSource<I extends LoopItem> {
   }
 
   async #pull(): Promise<Candidate<I> | undefined> {
-    for (let passed = 1; !this.isDone; passed++) {
+    while (!this.isDone) {
       let step: IteratorResult<I>;
       try {
         const next = this.#iterator.next();
@@ -84,9 +84,9 @@ export class ItemSource<I extends LoopItem> {
       }
       this.#position += 1;
       const candidate = { id: this.#idOf(step.value), item: step.value };
+      if (this.#position % PULLED_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
       if (!this.#isNew(candidate.id)) this.duplicates += 1;
       else if (!this.#needsNoTurn(candidate)) return candidate;
-      if (passed % PASSED_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     return undefined;
   }

@@ -39,28 +39,29 @@ describe('runLoop', () => {
     expect(result.counts).to.include({ skipped: 2, completed: 1 });
   });
 
-  it('lets timers and signals in while it passes over items that are done', async () => {
-    const { run } = await loop();
-    const done = Array.from({ length: 3_500 }, (_, n) => `${n}`);
-    await run({ items: done, concurrency: 100 });
-    let turns = 0;
-    let isOver = false;
-    const count = (): void => {
-      turns += 1;
-      if (!isOver) setImmediate(count);
-    };
-    setImmediate(count);
-    const { result } = await run({ items: done });
-    isOver = true;
-    expect(result.counts).to.include({ skipped: 3_500, started: 0 });
-    expect(turns).to.be.greaterThan(2);
+  for (const digest of [undefined, () => 'v1'])
+    it(`lets timers and signals in while it passes over items that are done${digest === undefined ? '' : ', and compares them'}`, async () => {
+      const { run } = await loop();
+      const done = Array.from({ length: 3_500 }, (_, n) => `${n}`);
+      await run({ items: done, concurrency: 100 });
+      let turns = 0;
+      let isOver = false;
+      const count = (): void => {
+        turns += 1;
+        if (!isOver) setImmediate(count);
+      };
+      setImmediate(count);
+      const { result } = await run({ items: done, digest });
+      isOver = true;
+      expect(result.counts).to.include({ skipped: 3_500, started: 0 });
+      expect(turns).to.be.greaterThan(2);
 
-    const abort = new AbortController();
-    setImmediate(() => abort.abort());
-    const { result: aborted } = await run({ items: done, signal: abort.signal });
-    expect(aborted.reason).to.equal('aborted');
-    expect(aborted.counts.skipped).to.be.below(3_500);
-  });
+      const abort = new AbortController();
+      setImmediate(() => abort.abort());
+      const { result: aborted } = await run({ items: done, digest, signal: abort.signal });
+      expect(aborted.reason).to.equal('aborted');
+      expect(aborted.counts.skipped).to.be.below(3_500);
+    });
 
   it('runs a repeated id once and counts the repetitions', async () => {
     const { run } = await loop();
