@@ -458,14 +458,16 @@ export class LoopRunner<I extends LoopItem> {
     return undefined;
   }
 
-  async #graceAfterHardStop(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      if (this.#hard.signal.aborted) resolve();
-      else this.#hard.signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+  #graceAfterHardStop(): Promise<void> {
     const { state, graceMs } = this.#settings;
-    await new Promise<void>((resolve) => {
-      this.#cancelGrace = state.environment.after(graceMs, resolve, { keepAlive: true });
+    const { signal } = this.#hard;
+    return new Promise((resolve) => {
+      // At once: a moment later the loop may have ended, and nobody would cancel it.
+      const begin = (): void => {
+        this.#cancelGrace = state.environment.after(graceMs, resolve, { keepAlive: true });
+      };
+      if (signal.aborted) begin();
+      else signal.addEventListener('abort', begin, { once: true });
     });
   }
 

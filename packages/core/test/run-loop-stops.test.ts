@@ -3,7 +3,18 @@
  * Real timers, with delays of a few milliseconds; a store in memory behind a connection that can fail.
  */
 import { EventEmitter, once } from 'node:events';
-import { type Commit, type ItemStatus, LoopState, LoopStateError, openMemoryBackend, runLoop, UnavailableError } from '@loopstate/core';
+import {
+  type Commit,
+  type Environment,
+  type ItemStatus,
+  type LoopEvent,
+  LoopState,
+  LoopStateError,
+  openMemoryBackend,
+  realEnvironment,
+  runLoop,
+  UnavailableError,
+} from '@loopstate/core';
 import { expect } from 'chai';
 import { codeOf } from './support/codes.js';
 import { loop, numbered, sleep } from './support/loop.js';
@@ -117,6 +128,30 @@ describe('runLoop and being stopped', () => {
     expect(state.standing('a').standing).to.equal('free');
     await sleep(80);
     expect((await state.read('a'))?.status).to.equal('outstanding');
+  });
+
+  it('leaves no timer behind, at whichever moment it is aborted', async () => {
+    let waiting = 0;
+    const after: Environment['after'] = (ms, action, options) => {
+      waiting += 1;
+      const cancel = realEnvironment.after(ms, action, options);
+      return () => {
+        waiting -= 1;
+        cancel();
+      };
+    };
+    for (let turns = 0; turns < 40; turns++) {
+      const state = await LoopState.open(openMemoryBackend(), { environment: { ...realEnvironment, after } });
+      const controller = new AbortController();
+      const abort = async (): Promise<void> => {
+        for (let turn = 0; turn < turns; turn++) await undefined;
+        controller.abort();
+      };
+      const onProgress = ({ type }: LoopEvent): void => void (type === 'completed' && abort());
+      await runLoop({ state, items: ['a'], work: () => undefined, signal: controller.signal, onProgress });
+      await sleep(0);
+      expect(waiting, `after ${turns} turns`).to.equal(0);
+    }
   });
 
   it('begins nothing when its signal was aborted before', async () => {
