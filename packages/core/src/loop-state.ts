@@ -286,7 +286,7 @@ export class LoopState {
     });
   }
 
-  /** All that the store holds, fresh, in memory at once. Errors: what the backend raises. */
+  /** All that the store holds, fresh, in memory at once. Errors: as {@link refresh}. */
   async snapshot(): Promise<LoopSnapshot> {
     await this.refresh();
     const items = new Map<string, ItemSnapshot>();
@@ -309,9 +309,10 @@ export class LoopState {
 
   /**
    * Brings the local view up to date; a run that has claimed before also takes over from runs that are dead, unless it looked for them less
-   * than half a second ago. Errors: what the backend raises.
+   * than half a second ago. Errors: `LOOPSTATE_CLOSED`, and what the backend raises.
    */
   async refresh(): Promise<void> {
+    this.#assertOpen();
     await this.#guard.run(() => this.#refresh());
   }
 

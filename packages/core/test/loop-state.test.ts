@@ -171,7 +171,7 @@ describe('LoopState', () => {
     await a.begin('y');
     await a.close();
     await a.close();
-    expect(await codeOf(a.claim('z'))).to.equal('LOOPSTATE_CLOSED');
+    for (const call of [a.claim('z'), a.refresh(), a.snapshot()]) expect(await codeOf(call)).to.equal('LOOPSTATE_CLOSED');
     await b.refresh();
     expect(b.standing('x').standing).to.equal('free');
     expect((await b.claim('x'))?.attempt).to.equal(1);

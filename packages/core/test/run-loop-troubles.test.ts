@@ -226,6 +226,14 @@ describe('runLoop among other runs', () => {
     expect(ran).to.deep.equal(['y']);
   });
 
+  it('ends when its state is closed while it waits for what another run holds', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    await a.state.claim('x');
+    const onProgress = ({ type }: LoopEvent): void => void (type === 'waiting-for-others' && b.state.close());
+    expect(await codeOf(b.run({ items: ['x'], onProgress }))).to.equal('LOOPSTATE_CLOSED');
+  });
+
   it('runs what is free behind 1,200 items that another run holds, and ends', async () => {
     const store = createMemoryStore();
     const [a, b] = [await loop(store), await loop(store)];
