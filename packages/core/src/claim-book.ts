@@ -10,7 +10,7 @@
  */
 import { isLoopStateError, LeaseLostError, LoopStateError } from './errors.js';
 import { type ClaimKeeper, HeldClaim } from './held-claim.js';
-import { checkResult, claimed, ended, glitched, type ItemResult, type NextRecord, postponed, released } from './item-results.js';
+import { badResult, checkResult, claimed, ended, glitched, type ItemResult, type NextRecord, postponed, released } from './item-results.js';
 import { CRASHES_UNTIL_ALONE, type ItemRecord, type ItemStatus, isFinal, itemKey, runKey } from './loop-records.js';
 import type { KnownItem } from './loop-view.js';
 import type { Membership } from './membership.js';
@@ -211,9 +211,9 @@ export class ClaimBook implements ClaimKeeper {
   }
 
   async postponeClaim(held: HeldClaim, failure: ItemResult, waitMs: number): Promise<ItemStatus> {
-    const { status, cost, ...result } = checkResult(failure);
-    const reason = status === 'error' && 'reason' in result ? result.reason : undefined;
-    return await this.#settle(held, postponed(held.record, reason, cost, waitMs));
+    const checked = checkResult(failure);
+    if (checked.status !== 'error') throw badResult(`its status is "${checked.status}", and only an "error" can be postponed`);
+    return await this.#settle(held, postponed(held.record, checked.reason, checked.cost, waitMs));
   }
 
   async releaseClaim(held: HeldClaim): Promise<void> {

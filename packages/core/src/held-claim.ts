@@ -1,6 +1,7 @@
 import type { LeaseLostError } from './errors.js';
 import type { ItemResult } from './item-results.js';
 import type { ItemRecord, ItemStatus } from './loop-records.js';
+import { numberOption, refuseUnknownOptions } from './options.js';
 
 /** The right to work on one item, until `end` or `release`. */
 export interface Claim {
@@ -26,7 +27,7 @@ export interface Claim {
 
   /**
    * Records a failed attempt without an outcome: the item is outstanding again, the attempt counts, and runs wait `waitMs` before the next.
-   * Errors: as `end`.
+   * Errors: as `end`, and `LOOPSTATE_BAD_OPTION`.
    */
   postpone(failure: Extract<ItemResult, { status: 'error' }>, options: { readonly waitMs: number }): Promise<ItemStatus>;
 
@@ -90,8 +91,10 @@ export class HeldClaim implements Claim {
     return this.#keeper.endClaim(this, result);
   }
 
-  postpone(failure: Extract<ItemResult, { status: 'error' }>, { waitMs }: { readonly waitMs: number }): Promise<ItemStatus> {
-    return this.#keeper.postponeClaim(this, failure, waitMs);
+  async postpone(failure: Extract<ItemResult, { status: 'error' }>, options: { readonly waitMs: number }): Promise<ItemStatus> {
+    refuseUnknownOptions(options, ['waitMs']);
+    const waitMs = numberOption('waitMs', options.waitMs, 0, { min: 0, max: Number.MAX_SAFE_INTEGER });
+    return await this.#keeper.postponeClaim(this, failure, waitMs);
   }
 
   release(): Promise<void> {

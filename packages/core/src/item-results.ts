@@ -182,6 +182,7 @@ function usableUsd(cost: Cost | undefined): number {
   }
 }
 
-function badResult(reason: string): LoopStateError {
+/** An error for what is no result, or can't be one here. */
+export function badResult(reason: string): LoopStateError {
   return new LoopStateError('LOOPSTATE_RESULT_REFUSED', `The result was refused: ${reason}. Nothing was written.`);
 }

@@ -14,6 +14,7 @@ import {
   type RunRecord,
   runKey,
 } from './loop-records.js';
+import { assertBackend } from './options.js';
 
 /** An item with its record, and when that was put. */
 export interface ItemSnapshot extends ItemRecord {
@@ -40,8 +41,9 @@ export class LoopReader {
     this.#backend = backend;
   }
 
-  /** Looks at a store, which may be open for reading only. Errors: `LOOPSTATE_NEWER_FORMAT`, and what the backend raises. */
+  /** Looks at a store, which may be open for reading only. Errors: `LOOPSTATE_BAD_OPTION`, `LOOPSTATE_NEWER_FORMAT`, and what the backend raises. */
   static async open(backend: StateBackend): Promise<LoopReader> {
+    assertBackend(backend);
     assertKnownFormat(await metaOf(backend));
     return new LoopReader(backend);
   }

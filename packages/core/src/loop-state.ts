@@ -15,7 +15,7 @@ import { Membership, type MembershipEvent } from './membership.js';
 import type { MovableEntry } from './movable-item.js';
 import { USD_MAX } from './nano-usd.js';
 import { forgetAllItems, forgetItems, type MayPut, type Placed, putCarriedUsd, putItems, retryItems } from './operations.js';
-import { checkDigest, checkLoopStateOptions, numberOption, refuseUnknownOptions } from './options.js';
+import { assertBackend, checkDigest, checkLoopStateOptions, numberOption, refuseUnknownOptions } from './options.js';
 import { BackwardsGuard, restore, type WentBackwardsEvent } from './restoration.js';
 import { RunWatch } from './run-watch.js';
 import { StoreLink } from './store-link.js';
@@ -66,6 +66,7 @@ export class LoopState {
 
   protected constructor(backend: StateBackend, options: LoopStateOptions) {
     const { leaseMs, onEvent, closeBackend } = checkLoopStateOptions(options);
+    assertBackend(backend);
     this.environment = options.environment ?? realEnvironment;
     this.#backend = backend;
     this.#closeBackend = closeBackend;

@@ -9,6 +9,7 @@
 import type { BackendTraits, Commit, CommitResult, Conflict, StateBackend, StateChange, StateRecord } from './backend.js';
 import { type CheckedCommit, checkCommit, checkKey, decodeValue } from './checked-commit.js';
 import { HistoryGoneError, LoopStateError } from './errors.js';
+import { refuseUnknownOptions } from './options.js';
 
 /** A record as it is kept: its value as JSON text; no text marks a deletion (a tombstone). */
 export interface MemoryEntry {
@@ -44,8 +45,9 @@ export function createMemoryStore(): MemoryStore {
   return { state: { revision: 0, forgotten: 0, entries: new Map() } };
 }
 
-/** Opens a handle on a store in memory. `survives` is `nothing`. */
+/** Opens a handle on a store in memory. `survives` is `nothing`. Errors: `LOOPSTATE_BAD_OPTION`. */
 export function openMemoryBackend(options: MemoryOptions = {}): StateBackend {
+  refuseUnknownOptions(options, ['store', 'reach']);
   return new MemoryBackend(options.store ?? createMemoryStore(), options.reach ?? 'process');
 }
 

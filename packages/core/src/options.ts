@@ -1,4 +1,4 @@
-import type { RecoveryFinding } from './backend.js';
+import type { RecoveryFinding, StateBackend } from './backend.js';
 import { LoopStateError } from './errors.js';
 import type { LoopStateEvent, LoopStateOptions } from './loop-state.js';
 
@@ -62,6 +62,12 @@ export function checkOpenOptions(options: OpenOptions, known: readonly string[] 
   const { access = 'write', onFinding } = options;
   if (access !== 'write' && access !== 'read') throw badOption(`access must be "write" or "read", not ${JSON.stringify(access)}.`);
   return { access, onFinding: optionLike('onFinding', onFinding, () => undefined) };
+}
+
+/** Refuses what is no open backend, such as a URL. Errors: `LOOPSTATE_BAD_OPTION`. */
+export function assertBackend(backend: unknown): asserts backend is StateBackend {
+  if (typeof backend === 'object' && backend !== null && 'commit' in backend && typeof backend.commit === 'function') return;
+  throw badOption('The store must be a backend that is open, such as await openFileBackend(…).');
 }
 
 /** An error for an option that can't be used. */

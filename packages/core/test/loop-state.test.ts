@@ -2,7 +2,7 @@
  * Proves what `LoopState` promises within one store: claims, fences, outcomes, attempts, costs, lost replies and the clean end.
  * Several handles on one store in memory play several loops; a wrapper that loses commits and replies plays the network.
  */
-import { createMemoryStore, type ItemResult, LoopState, openMemoryBackend, type StateBackend } from '@loopstate/core';
+import { createMemoryStore, type ItemResult, LoopReader, LoopState, openMemoryBackend, type StateBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { codeOf } from './support/codes.js';
 import { unreliable } from './support/unreliable.js';
@@ -109,6 +109,25 @@ describe('LoopState', () => {
     }
     expect(store.state.revision).to.equal(revision);
     expect(await state.end('x', { status: 'success' })).to.equal('completed');
+
+    const claim = (await state.claim('y'))!;
+    const failure = { status: 'error' } as const;
+    expect(await codeOf(claim.postpone({ status: 'success' } as never, { waitMs: 0 }))).to.equal('LOOPSTATE_RESULT_REFUSED');
+    for (const options of [undefined, { waitMs: -1 }, { waitMs: Number.POSITIVE_INFINITY }, { waitMS: 1 }]) {
+      expect(await codeOf(claim.postpone(failure, options as never)), JSON.stringify(options)).to.equal('LOOPSTATE_BAD_OPTION');
+    }
+    await claim.release();
+    expect((await state.read('y'))?.attempt).to.equal(0);
+  });
+
+  it('refuses to look at what is no store', async () => {
+    for (const store of [undefined, null, 'file:./x.json', {}] as never[]) {
+      expect(await codeOf(LoopState.open(store)), JSON.stringify(store)).to.equal('LOOPSTATE_BAD_OPTION');
+      expect(await codeOf(LoopReader.open(store)), JSON.stringify(store)).to.equal('LOOPSTATE_BAD_OPTION');
+    }
+    for (const options of [null, { access: 'read' }] as never[]) {
+      expect(await codeOf((async () => openMemoryBackend(options))()), JSON.stringify(options)).to.equal('LOOPSTATE_BAD_OPTION');
+    }
   });
 
   it('records a result that cannot be stored as an error with its own code', async () => {
