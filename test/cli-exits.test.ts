@@ -49,6 +49,8 @@ describe('exit codes of loopstate', () => {
       [['run', ...STATE, '--items', 'missing', '--', 'true']],
       [['run', ...STATE, '--items', '.', '--', 'true']],
       [['run', ...STATE, '--retries', '\u001b[31m', '--', 'true']],
+      [['run', ...STATE, '--', '', '{}'], 'a\n'],
+      [['run', ...STATE, '--shell', '--', ' '], 'a\n'],
       [['run', ...STATE, '--shell', '--', 'echo', '{}']],
       [['run', ...STATE, '--shell', '--', "echo '{}'"]],
       [['run', ...STATE, '--shell', '--', 'cat <<E\n{}\nE\n']],

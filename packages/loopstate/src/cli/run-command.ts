@@ -139,6 +139,8 @@ Examples:
 `;
 
 async function run(words: readonly string[], options: RunOptions): Promise<ExitCode> {
+  // As a variable of a script leaves it that is not set: each item would have failed for good, or been done by a shell that did nothing.
+  if (words[0]?.trim() === '') throw badUsage('The command is empty. Nothing was run.');
   const hasFields = options.jsonl === true || options.csv === true;
   const command = options.shell === true ? shellCommand(words, { hasFields }) : argvCommand(words, { hasFields });
   const style = reportStyle(options);
