@@ -3,6 +3,7 @@
  * Each test interrupts the real command in one way, then runs it again and looks at what was done twice.
  */
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -113,6 +114,20 @@ describe('loopstate run, interrupted', () => {
     expect(code).to.equal(0);
     expect(stdout).to.match(/^(b\n)?c\nd\ne\nf\n$/);
   });
+
+  it('ends when it is told to twice, though the reader of its output has stopped reading', async () => {
+    const blocked = await start(['--grace', '0.2', '--', 'sh', '-c', 'echo begun >&2; yes | head -c 4000000', 'sh'], 'a\nb\n');
+    blocked.child.stdout?.pause();
+    await blocked.shows('begun');
+    await sleep(500);
+    blocked.child.kill('SIGTERM');
+    await blocked.shows('once more');
+    blocked.child.kill('SIGTERM');
+    const exited = await Promise.race([once(blocked.child, 'exit'), sleep(15_000)]);
+    blocked.child.stdout?.resume();
+    expect(exited).to.deep.equal([143, null]);
+    expect(await run(['--quiet', '--', 'echo'], 'a\nb\n')).to.include({ code: 0, stdout: 'a\nb\n' });
+  }).timeout(30_000);
 
   it('stops a command after --timeout, with all that it started, and records an error', async () => {
     const script = 'sleep 60 & echo $! > grandchild; echo $$ > child; echo waiting >&2; wait';

@@ -1,11 +1,15 @@
 /**
  * The command `loopstate`: reads the command line, hands over to a subcommand, and turns what comes of it into an exit code.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isLoopStateError, keepThreadPoolAwake } from '@loopstate/core';
 import { CommanderError } from 'commander';
-import { type ExitCode, exitCodeOfError } from './cli/exit-codes.js';
+import { type ExitCode, exitCodeOfError, SIGNAL_EXIT_CODES } from './cli/exit-codes.js';
 import { createProgram } from './cli/program.js';
 import { visible } from './cli/visible-text.js';
+
+/** How long a command that was interrupted waits for a reader of its output: he may have stopped reading, and never go on. */
+const UNREAD_MS = 1_000;
 
 let outputError: NodeJS.ErrnoException | undefined;
 
@@ -19,7 +23,8 @@ process.stderr.on('error', () => undefined);
 keepThreadPoolAwake();
 
 const exitCode = await main(process.argv);
-await Promise.all([written(process.stdout), written(process.stderr)]);
+const allWritten = Promise.all([written(process.stdout), written(process.stderr)]);
+await (exitCode >= SIGNAL_EXIT_CODES.SIGHUP ? Promise.race([allWritten, sleep(UNREAD_MS)]) : allWritten);
 // Whatever is still open, such as an input that nobody ends, must not keep the command from ending.
 // What 1 says of the items is of no use to who lacks the output, and 1 is what a script would take for the answer.
 process.exit(exitCode <= 1 && isOutputLost() ? 130 : exitCode);
