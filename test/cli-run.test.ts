@@ -2,7 +2,8 @@
  * `loopstate run` does what xargs does, remembers it, and keeps hostile text from doing anything. Each test starts the real command
  * in a directory of its own and looks at its output, its exit code and the state it left.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { type ItemRecord, LoopState } from 'loopstate';
@@ -44,6 +45,27 @@ describe('loopstate run', () => {
     for (const name of ['b.txt', 'a.txt', 'c.md', '{x}.log']) writeFileSync(join(directory(), name), 'a.txt\nc.md\n');
     expect((await run(['--items', 'b.txt', '--', 'echo'])).stdout).to.equal('a.txt\nc.md\n');
     expect((await run(['--glob', '*.txt', '--glob', '*.log', '--', 'echo'])).stdout).to.equal('b.txt\n{x}.log\n');
+  });
+
+  it('finds what patterns match that lead up, and down again into the directory where it runs', async () => {
+    for (const name of ['here [1]', 'beside']) {
+      mkdirSync(join(directory(), name, 'deep'), { recursive: true });
+      for (const file of ['a.txt', 'deep/b.txt', 'c.md']) writeFileSync(join(directory(), name, file), '');
+    }
+    const found = async (...patterns: string[]): Promise<string[]> => {
+      const globs = patterns.flatMap((pattern) => ['--glob', pattern]);
+      const end = await runCli(['run', '--state', `./${randomUUID()}.json`, ...globs, '--', 'echo'], {
+        cwd: join(directory(), 'here [1]'),
+      });
+      expect(end.code).to.equal(0);
+      return end.stdout.trimEnd().split('\n');
+    };
+    const all = ['../beside/a.txt', '../beside/deep/b.txt', 'a.txt', 'deep/b.txt'];
+    expect(await found('../**/*.txt')).to.deep.equal(all);
+    expect(await found(`${realpathSync(directory())}/**/*.txt`)).to.deep.equal(all);
+    expect(await found('*.txt', '../*/deep/*')).to.deep.equal(['../beside/deep/b.txt', 'a.txt', 'deep/b.txt']);
+    expect(await found('../**/*.txt', '!deep/*', '!../beside/a.txt')).to.deep.equal(['../beside/deep/b.txt', 'a.txt']);
+    expect(await found('./*.txt', 'deep/*')).to.deep.equal(['a.txt', 'deep/b.txt']);
   });
 
   it('records success, failure with its reason, and the signal that ended a command', async () => {

@@ -3,6 +3,7 @@
  */
 import { createReadStream, type Dirent, readdir } from 'node:fs';
 import { lstat, stat } from 'node:fs/promises';
+import { isAbsolute, posix } from 'node:path';
 import { LoopStateError } from '@loopstate/core';
 import { standardInput, stopWaiting } from './input-file.js';
 import { itemLines } from './item-lines.js';
@@ -79,7 +80,7 @@ async function openGlob(patterns: readonly string[], { state, total }: ItemInput
 
 /** The files that match, in order. What a directory holds that can't be read is left out, and told. Errors: `LOOPSTATE_BAD_OPTION`. */
 async function matchingFiles(patterns: readonly string[]): Promise<string[]> {
-  const { glob } = await import('tinyglobby');
+  const { escapePath, glob } = await import('tinyglobby');
   const unread: NodeJS.ErrnoException[] = [];
   type Done = (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void;
   const noting = ((path: string, options: { readonly withFileTypes: true }, done: Done): void =>
@@ -89,14 +90,41 @@ async function matchingFiles(patterns: readonly string[]): Promise<string[]> {
       done(error, entries);
     })) as typeof readdir;
   try {
-    const paths = await glob([...patterns], { onlyFiles: true, expandDirectories: false, fs: { readdir: noting } });
+    const here = process.cwd();
+    const from = startOf(patterns, { here, escapePath });
+    const options = { cwd: from.directory, onlyFiles: true, expandDirectories: false, fs: { readdir: noting } };
+    const paths = await glob([...from.patterns], options);
     for (const { message } of unread) process.stderr.write(`loopstate: What a directory holds is left out: ${visible(message)}.\n`);
-    return paths.sort();
+    return paths.map((path) => (from.directory === here ? path : posix.relative(here, posix.join(from.directory, path)))).sort();
   } catch (cause) {
     // The working directory was removed, for one.
     if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
     throw badInput(`The files can not be looked for: ${cause.message}.`, cause);
   }
+}
+
+/** Where files are looked for. */
+interface GlobStart {
+  readonly directory: string;
+  readonly patterns: readonly string[];
+}
+
+/**
+ * The lowest directory that is above all that these patterns may match. From below it, what leads up and down again by another name, as
+ * `../*` does and `/data/**` may, would not be found.
+ */
+function startOf(
+  patterns: readonly string[],
+  { here, escapePath }: { readonly here: string; readonly escapePath: (path: string) => string },
+): GlobStart {
+  const wholes = patterns.map((pattern) => {
+    const [, mark = '', path = ''] = /^(!(?!\())?(.*)$/s.exec(pattern) ?? [];
+    return { mark, path: path === '' || isAbsolute(path) ? path : posix.join(escapePath(here), path) };
+  });
+  const ups = wholes.map(({ path }) => /^(?:\.\.(?:\/|$))*/.exec(posix.relative(escapePath(here), path))?.[0] ?? '');
+  const farthest = ups.reduce((a, b) => (b.length > a.length ? b : a), '');
+  if (farthest === '') return { directory: here, patterns };
+  return { directory: posix.join(here, farthest, '.'), patterns: wholes.map(({ mark, path }) => mark + path) };
 }
 
 /** In a name that is not UTF-8, what is no text is read as U+FFFD: it names no file then, or another one. Errors: `LOOPSTATE_BAD_OPTION`. */
