@@ -88,6 +88,13 @@ describe('loopstate run, its options', () => {
       }
     });
 
+    it('names the record of a CSV that is none by its number', async () => {
+      writeFileSync(join(directory(), 'rows.csv'), 'id,name\na,"1\n1"\nb,2\nc\n');
+      const end = await run(['--items', 'rows.csv', '--csv', '--', 'echo']);
+      expect(end).to.include({ code: 2, stdout: '' });
+      expect(end.stderr).to.include('Record 3 of rows.csv can not be an item: ');
+    });
+
     it('records a row that lacks a field the command names as failed', async () => {
       expect((await run(['--jsonl', ...show], '{"id":"a"}\n')).code).to.equal(1);
       expect(await item('a')).to.include({ status: 'failed', reason: 'The row has no field "name", which the command names.' });

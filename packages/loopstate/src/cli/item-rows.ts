@@ -96,7 +96,8 @@ export async function* csvRows(
       yield { id, text: id, n, row: JSON.stringify(row), fields: row };
     }
   } catch (cause) {
-    if (cause instanceof CsvError) throw badRow(`Record ${n + 1} of ${source}`, cause.message, cause);
+    // The parser is ahead of those that were taken from it.
+    if (cause instanceof CsvError) throw badRow(`Record ${Number(cause.records) + 1} of ${source}`, cause.message, cause);
     throw cause;
   }
 }
