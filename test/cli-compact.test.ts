@@ -66,7 +66,8 @@ describe('loopstate compact', function () {
   }
 
   it('0: in Redis and in memory there is nothing to do, and nothing is asked; no password is shown', async () => {
-    for (const url of ['memory:', 'redis://someone:secret@127.0.0.1:1/0?job=x']) {
+    const wrong = ['redis:someone:secret@127.0.0.1?job=x', 'redis://someone:secret/2@127.0.0.1/0', 'redis://someone:secret?2@127.0.0.1/0'];
+    for (const url of ['memory:', 'redis://someone:secret@127.0.0.1:1/0?job=x', ...wrong]) {
       const { code, stdout, stderr } = await cli('compact', '--state', url);
       expect([code, stderr]).to.deep.equal([0, '']);
       expect(stdout)

@@ -24,14 +24,14 @@ export function addCompactCommand(program: Command, onExit: (code: ExitCode) => 
 }
 
 async function compact(target: string): Promise<ExitCode> {
-  const shown = visible(shownState(target));
   const compaction = await compactBackend(target);
   if (compaction === undefined) {
-    process.stdout.write(`${shown}: there is nothing to compact in a store of this kind\n`);
+    // Nobody has read the rest of the URL: where it is wrong, a password may stand anywhere in it.
+    process.stdout.write(`${target.slice(0, target.indexOf(':') + 1)} there is nothing to compact in a store of this kind\n`);
     return 0;
   }
   const { bytesBefore, bytesAfter, recovery } = compaction;
   for (const finding of recovery) process.stderr.write(`${findingLine(finding)}\n`);
-  process.stdout.write(`${shown}: ${countText(bytesBefore, 'byte')} before, ${countText(bytesAfter, 'byte')} now\n`);
+  process.stdout.write(`${visible(shownState(target))}: ${countText(bytesBefore, 'byte')} before, ${countText(bytesAfter, 'byte')} now\n`);
   return 0;
 }
