@@ -2,6 +2,7 @@
  * Every error that loopstate raises carries a stable `code`. Programs match on the code; the message is for people and says
  * what was wrong, where, and what to do next.
  */
+import { types } from 'node:util';
 
 /** The codes, each with what it means for the caller. */
 export const ERROR_CODES = {
@@ -113,8 +114,16 @@ export class LockedError extends LoopStateError {
   }
 }
 
+/**
+ * True for an error, be it of another realm: in a context of `node:vm`, in which Jest runs its tests, what Node's own modules raise is no
+ * `instanceof Error`.
+ */
+export function isError(value: unknown): value is Error {
+  return value instanceof Error || types.isNativeError(value);
+}
+
 /** True for an error of loopstate, with the given code where one is given; works across copies of the package. */
 export function isLoopStateError(error: unknown, code?: ErrorCode): error is LoopStateError {
-  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return false;
+  if (!isError(error) || !('code' in error) || typeof error.code !== 'string') return false;
   return code === undefined ? Object.hasOwn(ERROR_CODES, error.code) : error.code === code;
 }

@@ -2,6 +2,7 @@
 import { constants, type Stats } from 'node:fs';
 import { access, readdir, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { isError } from './errors.js';
 import { fileSystemOf } from './file-systems.js';
 
 /** A file system, as far as it tells. */
@@ -87,7 +88,7 @@ async function orUndefined<T>(asked: Promise<T>, ...codes: readonly string[]): P
   try {
     return await asked;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && codes.includes(String(error.code))) return undefined;
+    if (isError(error) && 'code' in error && codes.includes(String(error.code))) return undefined;
     throw error;
   }
 }

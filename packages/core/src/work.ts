@@ -2,6 +2,7 @@
  * What work returns or throws, made into a result.
  */
 import { inspect } from 'node:util';
+import { isError } from './errors.js';
 import { type Cost, checkResult, type ItemResult } from './item-results.js';
 
 /** How a thrown value that is no error is told of: getters, proxies and methods of its own are left alone. */
@@ -60,7 +61,7 @@ export function resultOfValue(value: unknown): ItemResult {
 /** The result that a thrown value stands for, whatever it is. */
 export function resultOfThrown(error: unknown): ItemResult {
   try {
-    if (!(error instanceof Error) || error.name !== 'Glitch') return { status: 'error', reason: reasonOf(error) };
+    if (!isError(error) || error.name !== 'Glitch') return { status: 'error', reason: reasonOf(error) };
     const { retryAfterMs, cost } = error as Glitch;
     const isWait = typeof retryAfterMs === 'number' && Number.isFinite(retryAfterMs) && retryAfterMs >= 0;
     return { status: 'glitch', reason: reasonOf(error), ...(isWait ? { retryAfterMs } : {}), ...(cost === undefined ? {} : { cost }) };
@@ -71,7 +72,7 @@ export function resultOfThrown(error: unknown): ItemResult {
 
 /** What an error says for itself, never empty. Errors: what its getters raise. */
 export function reasonOf(error: unknown): string {
-  const said: unknown = error instanceof Error ? error.message || error.name : error;
+  const said: unknown = isError(error) ? error.message || error.name : error;
   // Not `String`: it would write out what an array holds, however much that is.
   const text = typeof said === 'string' ? said : inspect(said, BRIEFLY);
   return text || 'It failed without a reason.';

@@ -4,7 +4,7 @@
  */
 import fs from 'node:fs';
 import { dirname } from 'node:path';
-import { fileSystemOf } from '@loopstate/core';
+import { fileSystemOf, isError } from '@loopstate/core';
 
 /** What tells one state of a file from another, and who may use it. */
 export interface FileStamp {
@@ -79,7 +79,7 @@ export function isSameState(a: FileStamp, b: FileStamp): boolean {
 
 /** True for a system error with one of the given codes. */
 export function hasCode(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
+  return isError(error) && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
 }
 
 /** Removes a file; one that is gone already is no error. */

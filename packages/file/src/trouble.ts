@@ -1,5 +1,5 @@
 /** What a system error means to the caller, in one sentence that says what to do. */
-import { isLoopStateError, LoopStateError, OutcomeUnknownError, UnavailableError } from '@loopstate/core';
+import { isError, isLoopStateError, LoopStateError, OutcomeUnknownError, UnavailableError } from '@loopstate/core';
 import { JournalInDoubtError } from './journal-file.js';
 
 const REMEDIES: Readonly<Record<string, string>> = {
@@ -41,8 +41,8 @@ export function changedTooMuch(path: string): LoopStateError {
 }
 
 function explain(error: unknown, what: string): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
+  const code = isError(error) && 'code' in error ? String(error.code) : undefined;
   const remedy = code === undefined ? undefined : REMEDIES[code];
   if (remedy !== undefined) return `${what}. ${remedy}`;
-  return `${what}: ${error instanceof Error ? error.message : String(error)}`;
+  return `${what}: ${isError(error) ? error.message : String(error)}`;
 }

@@ -7,6 +7,7 @@ import {
   type Diagnose,
   type DiagnoseOptions,
   type Diagnosis,
+  isError,
   LoopStateError,
   openMemoryBackend,
   type StateBackend,
@@ -127,7 +128,7 @@ export async function loadPackage<N extends keyof BackendPackage>(
     module = await import(packageName);
   } catch (cause) {
     // Only its own absence: when something that it needs is missing, that is another story.
-    const isMissing = cause instanceof Error && 'code' in cause && cause.code === 'ERR_MODULE_NOT_FOUND';
+    const isMissing = isError(cause) && 'code' in cause && cause.code === 'ERR_MODULE_NOT_FOUND';
     if (!isMissing || !cause.message.includes(`'${packageName}'`)) throw cause;
     throw new LoopStateError(
       'LOOPSTATE_BACKEND_MISSING',
@@ -144,7 +145,7 @@ function hasFunction<N extends keyof BackendPackage>(module: unknown, name: N): 
 }
 
 function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return isError(error) ? error.message : String(error);
 }
 
 function badTarget(message: string): LoopStateError {

@@ -2,7 +2,7 @@
  * The command `loopstate`: reads the command line, hands over to a subcommand, and turns what comes of it into an exit code.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isLoopStateError, keepThreadPoolAwake } from '@loopstate/core';
+import { isError, isLoopStateError, keepThreadPoolAwake } from '@loopstate/core';
 import { CommanderError } from 'commander';
 import { type ExitCode, exitCodeOfError, SIGNAL_EXIT_CODES } from './cli/exit-codes.js';
 import { createProgram } from './cli/program.js';
@@ -62,5 +62,5 @@ function isOutputLost(): boolean {
 /** One line for an error that was to be expected; for a defect, all that helps to find it. */
 function messageOf(error: unknown): string {
   if (isLoopStateError(error)) return visible(error.message);
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return isError(error) ? (error.stack ?? error.message) : String(error);
 }

@@ -5,7 +5,7 @@
 import { constants, isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { isOldFormat, itemsFromOldFormat, type Json, LoopStateError, type MovableEntry, whyNotMovable } from '@loopstate/core';
+import { isError, isOldFormat, itemsFromOldFormat, type Json, LoopStateError, type MovableEntry, whyNotMovable } from '@loopstate/core';
 import { byteLines } from './byte-lines.js';
 import { ExportReader } from './export-reader.js';
 import { endsBySeq, JOB_LOG_START, jobsByCommand, jobsByLine } from './job-log.js';
@@ -179,7 +179,7 @@ async function* eachOnce(entries: AsyncIterable<MovableEntry>, last: ReadonlyMap
 }
 
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error;
+  return isError(error) && 'syscall' in error;
 }
 
 function foreign(source: string, reason: string): LoopStateError {

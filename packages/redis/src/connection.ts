@@ -4,6 +4,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import KeyvRedis, { createClient, createCluster } from '@keyv/redis';
+import { isError } from '@loopstate/core';
 import { withDeadline } from './deadline.js';
 import { plainCause } from './trouble.js';
 
@@ -256,7 +257,7 @@ class OwnConnection implements Connection {
    * another command, it would say nothing about this one.
    */
   explain(error: unknown): unknown {
-    const isEnded = error instanceof Error && error.constructor.name === 'DisconnectsClientError';
+    const isEnded = isError(error) && error.constructor.name === 'DisconnectsClientError';
     return isEnded ? plainCause(this.#failure ?? error) : error;
   }
 
@@ -266,7 +267,7 @@ class OwnConnection implements Connection {
 
   #lose(error: unknown): void {
     const isFirst = this.#failure === undefined;
-    this.#failure ??= error instanceof Error ? error : new Error('the connection was closed');
+    this.#failure ??= isError(error) ? error : new Error('the connection was closed');
     if (isFirst && this.#hasConnected) destroyClient(this.#client);
   }
 }

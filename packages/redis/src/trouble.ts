@@ -2,7 +2,7 @@
  * What goes wrong between a handle and its server, and what it means to the caller: whether the call can have had an effect, and
  * what to do next. Errors of the driver are known by the names of their classes, since several copies of it may be loaded.
  */
-import { isLoopStateError, LoopStateError, OutcomeUnknownError, UnavailableError } from '@loopstate/core';
+import { isError, isLoopStateError, LoopStateError, OutcomeUnknownError, UnavailableError } from '@loopstate/core';
 
 /** The names of the driver's errors for a command that never left this process. */
 const NEVER_SENT: ReadonlySet<string> = new Set(['ClientOfflineError', 'ClientClosedError', 'AbortError']);
@@ -107,7 +107,7 @@ export class DamagedJobError extends LoopStateError {
 
 /** The word with which the server refused what led to `error`, as far as that is one of those known here. */
 export function refusalOf({ cause }: LoopStateError): string | undefined {
-  const word = cause instanceof Error ? /^(?<word>[A-Z]+)\b/.exec(cause.message)?.groups?.word : undefined;
+  const word = isError(cause) ? /^(?<word>[A-Z]+)\b/.exec(cause.message)?.groups?.word : undefined;
   return word !== undefined && Object.hasOwn(REFUSALS, word) ? word : undefined;
 }
 
@@ -121,10 +121,10 @@ export function isUnknownScript(error: unknown): boolean {
  * hold a password.
  */
 export function plainCause(error: unknown): Error {
-  if (!(error instanceof Error)) return new Error('an error without a message');
+  if (!isError(error)) return new Error('an error without a message');
   const first = error instanceof AggregateError ? (error.errors[0] as unknown) : undefined;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-  const message = error.message || (first instanceof Error ? first.message : undefined) || code || classOf(error);
+  const message = error.message || (isError(first) ? first.message : undefined) || code || classOf(error);
   const copy = new Error(message);
   copy.name = error.name;
   return code === undefined ? copy : Object.assign(copy, { code });
@@ -144,5 +144,5 @@ function isReply(error: unknown): boolean {
 }
 
 function classOf(error: unknown): string {
-  return error instanceof Error ? error.constructor.name : typeof error;
+  return isError(error) ? error.constructor.name : typeof error;
 }

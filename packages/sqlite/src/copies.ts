@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { isError } from '@loopstate/core';
 import { StoreNames } from './names.js';
 import { stampsOf } from './place.js';
 
@@ -55,7 +56,7 @@ async function copy(from: StoreNames, to: StoreNames): Promise<void> {
   try {
     await promisify(execFile)(process.execPath, ['-e', COPY_SCRIPT, '--', ...pairs], { env: { ...process.env, NODE_OPTIONS: '' } });
   } catch (cause) {
-    const code = cause instanceof Error && 'stdout' in cause ? String(cause.stdout) : '';
+    const code = isError(cause) && 'stdout' in cause ? String(cause.stdout) : '';
     throw Object.assign(new Error(`it could not be copied to ${to.directory} ${code}`.trimEnd(), { cause }), { code });
   }
 }

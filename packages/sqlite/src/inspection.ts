@@ -1,5 +1,6 @@
 /** What a file is, found out by SQLite itself: to read it past SQLite would release the locks that this process has on it. */
 import fs from 'node:fs/promises';
+import { isError } from '@loopstate/core';
 import { numberOf, openConnection, type SqlConnection, textOf, whenFree, withAttached } from './connection.js';
 import type { StoreNames } from './names.js';
 import { statIfPresent } from './place.js';
@@ -33,7 +34,7 @@ export async function inspect(path: string, depth: 'every' | 'first' = 'every'):
     if (hasCode(error, 'SQLITE_NOTADB')) return { kind: 'no-database' };
     // None of our statements is wrong: it is the schema, or the header, that makes no sense.
     if (isDamage(error) || hasCode(error, 'SQLITE_ERROR'))
-      return { kind: 'damaged', reason: error instanceof Error ? error.message : String(error) };
+      return { kind: 'damaged', reason: isError(error) ? error.message : String(error) };
     throw error;
   }
 }

@@ -1,5 +1,5 @@
 /** What an error of SQLite or of the system means to the caller, in one sentence that says what to do. */
-import { isLoopStateError, LoopStateError, OutcomeUnknownError, UnavailableError } from '@loopstate/core';
+import { isError, isLoopStateError, LoopStateError, OutcomeUnknownError, UnavailableError } from '@loopstate/core';
 
 const REMEDIES: Readonly<Record<string, string>> = {
   SQLITE_BUSY: 'Other processes kept it locked all the time: try again, or look for one that holds a transaction open.',
@@ -92,12 +92,12 @@ export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
 }
 
 function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return isError(error) && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
 
 function explain(error: unknown, what: string): string {
   const remedy = REMEDIES[codeOf(error) ?? ''];
   if (remedy !== undefined) return `${what}. ${remedy}`;
   if (error instanceof DamagedError) return `${what}: ${error.message}. Open it again, and it starts from its copy.`;
-  return `${what}: ${error instanceof Error ? error.message : String(error)}`;
+  return `${what}: ${isError(error) ? error.message : String(error)}`;
 }

@@ -1,7 +1,7 @@
 /**
  * Runs the command for one item after another, and stops the loop when there is no point in going on.
  */
-import { type ItemResult, isLoopStateError, LoopStateError, type WorkContext } from '@loopstate/core';
+import { type ItemResult, isError, isLoopStateError, LoopStateError, type WorkContext } from '@loopstate/core';
 import { type ChildCommand, MissingFieldError } from './child-command.js';
 import { type ChildEnd, runChild } from './child-process.js';
 import { SIGNAL_EXIT_CODES } from './exit-codes.js';
@@ -217,7 +217,7 @@ function withoutReport({ LOOPSTATE_RESULT_FD: _own, ...others }: NodeJS.ProcessE
 type ErrorWithCode = Error & { readonly code: string };
 
 function isErrorWithCode(error: unknown): error is ErrorWithCode {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string';
+  return isError(error) && 'code' in error && typeof error.code === 'string';
 }
 
 function whyUnusable(file: string, error: ErrorWithCode): string {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { LoopStateError, UnavailableError } from '@loopstate/core';
+import { isError, LoopStateError, UnavailableError } from '@loopstate/core';
 
 /** A file that can be read more than once. */
 export interface InputFile {
@@ -30,7 +30,7 @@ export async function inputFile(path: string, signal: AbortSignal): Promise<Inpu
       stopWaiting(path);
       throw cause;
     }
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = isError(cause) ? cause.message : String(cause);
     if (isOfCopy(cause)) {
       throw new UnavailableError(
         `The input can not be kept in ${tmpdir()} meanwhile: ${reason}. TMPDIR names another directory. Nothing was imported.`,
@@ -76,5 +76,5 @@ async function copied(stream: Readable, signal: AbortSignal): Promise<InputFile>
 
 /** Only the copy is written. */
 function isOfCopy(error: unknown): boolean {
-  return error instanceof Error && 'syscall' in error && (error.syscall === 'mkdtemp' || error.syscall === 'write');
+  return isError(error) && 'syscall' in error && (error.syscall === 'mkdtemp' || error.syscall === 'write');
 }

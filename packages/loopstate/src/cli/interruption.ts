@@ -1,3 +1,4 @@
+import { isError } from '@loopstate/core';
 import { type ExitCode, SIGNAL_EXIT_CODES } from './exit-codes.js';
 
 /**
@@ -29,5 +30,5 @@ export async function untilInterrupted(run: (signal: AbortSignal) => Promise<Exi
 
 /** Streams wrap the reason of a signal in an error of their own. */
 function isAbort(error: unknown): boolean {
-  return error instanceof Error && error.name === 'AbortError';
+  return isError(error) && error.name === 'AbortError';
 }

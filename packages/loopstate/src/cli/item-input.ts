@@ -4,7 +4,7 @@
 import { createReadStream, type Dirent, readdir } from 'node:fs';
 import { lstat, stat } from 'node:fs/promises';
 import { isAbsolute, posix } from 'node:path';
-import { LoopStateError } from '@loopstate/core';
+import { isError, LoopStateError } from '@loopstate/core';
 import { standardInput, stopWaiting } from './input-file.js';
 import { itemLines } from './item-lines.js';
 import { csvRows, jsonRows } from './item-rows.js';
@@ -98,7 +98,7 @@ async function matchingFiles(patterns: readonly string[]): Promise<string[]> {
     return paths.map((path) => (from.directory === here ? path : posix.relative(here, posix.join(from.directory, path)))).sort();
   } catch (cause) {
     // The working directory was removed, for one.
-    if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
+    if (!(isError(cause) && 'syscall' in cause)) throw cause;
     throw badInput(`The files can not be looked for: ${cause.message}.`, cause);
   }
 }
@@ -155,7 +155,7 @@ async function openFile(path: string, options: ItemInputOptions): Promise<ItemIn
     return { items: itemsOf(stream, path, options), total: options.total ?? counted, close };
   } catch (cause) {
     if (cause instanceof LoopStateError) throw cause;
-    throw badInput(`The items can not be read: ${cause instanceof Error ? cause.message : String(cause)}.`, cause);
+    throw badInput(`The items can not be read: ${isError(cause) ? cause.message : String(cause)}.`, cause);
   }
 }
 

@@ -2,7 +2,7 @@
  * Items from lines: one item per line, pulled as needed, never collected.
  */
 import { isUtf8 } from 'node:buffer';
-import { ID_BYTES, LoopStateError } from '@loopstate/core';
+import { ID_BYTES, isError, LoopStateError } from '@loopstate/core';
 
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
@@ -80,7 +80,7 @@ export async function* chunksOf(chunks: AsyncIterable<Buffer>, source: string): 
   try {
     yield* chunks;
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = isError(cause) ? cause.message : String(cause);
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', `The items can not be read from ${source}: ${reason}.`, { cause });
   }
 }

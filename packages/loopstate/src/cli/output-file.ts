@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { LoopStateError } from '@loopstate/core';
+import { isError, LoopStateError } from '@loopstate/core';
 import { OutputFailure } from './line-output.js';
 
 /** So much is written at once. */
@@ -98,7 +98,7 @@ function ignore(code: string): (error: unknown) => undefined {
 }
 
 function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
+  return isError(error) && 'code' in error && error.code === code;
 }
 
 function cannotWrite(where: string, cause: unknown): OutputFailure {
@@ -110,5 +110,5 @@ function badPath(message: string, cause?: unknown): LoopStateError {
 }
 
 function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return isError(error) ? error.message : String(error);
 }

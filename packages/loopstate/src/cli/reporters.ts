@@ -3,6 +3,7 @@
  * standard output belongs to the children.
  */
 import type { LoopEvent, LoopResult, Progress, RecoveryFinding } from '@loopstate/core';
+import { isError } from '@loopstate/core';
 import type { ExitCode } from './exit-codes.js';
 import { durationText, Tally } from './tally.js';
 import { visible, visibleJson, visibleStart } from './visible-text.js';
@@ -158,7 +159,7 @@ class JsonReporter implements Reporter {
 }
 
 function jsonOfError(error: unknown): { readonly code?: unknown; readonly message: string } {
-  if (!(error instanceof Error)) return { message: String(error) };
+  if (!isError(error)) return { message: String(error) };
   return { ...('code' in error ? { code: error.code } : {}), message: error.message };
 }
 
@@ -166,7 +167,7 @@ function jsonOfError(error: unknown): { readonly code?: unknown; readonly messag
 export function noticeOf(event: LoopEvent): string | undefined {
   switch (event.type) {
     case 'unavailable': {
-      const reason = event.error instanceof Error ? event.error.message : String(event.error);
+      const reason = isError(event.error) ? event.error.message : String(event.error);
       return `the state is out of reach: ${visible(reason)} Nothing new begins; it is tried again.`;
     }
     case 'available':

@@ -6,7 +6,7 @@ import { constants, createWriteStream, type WriteStream } from 'node:fs';
 import { access, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
-import { LoopStateError } from '@loopstate/core';
+import { isError, LoopStateError } from '@loopstate/core';
 
 const NAME_LENGTH_MAX = 120;
 
@@ -59,7 +59,7 @@ export async function makeResultsFolder(folder: string): Promise<void> {
     // Seen only when the first command has run, it would have run in vain.
     await access(folder, constants.W_OK | constants.X_OK);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = isError(cause) ? cause.message : String(cause);
     throw new LoopStateError('LOOPSTATE_BAD_OPTION', `The directory for results can not be used: ${reason}. Nothing was run.`, { cause });
   }
 }

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { copyFile, open, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { UnavailableError } from '@loopstate/core';
+import { isError, UnavailableError } from '@loopstate/core';
 import { placeOf } from '../backend-url.js';
 import { withOpenState } from './open-loop.js';
 
@@ -22,7 +22,7 @@ export async function keepCopy(target: string, at: Date): Promise<string | undef
     await sync(copy);
     await sync(dirname(copy));
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = isError(cause) ? cause.message : String(cause);
     throw new UnavailableError(`The copy of the state could not be made, so nothing was reset: ${reason}.`, { cause });
   }
   return copy;
