@@ -24,12 +24,17 @@ export async function inputFile(path: string, signal: AbortSignal): Promise<Inpu
     if (path === '-') return await copied(process.stdin, signal);
     const found = await stat(path);
     if (found.isFile()) return { path, remove: async () => undefined };
-    return await copied(createReadStream(path), signal);
-  } catch (cause) {
-    if (signal.aborted) {
-      stopWaiting(path);
-      throw cause;
+    signal.throwIfAborted();
+    // At once: from Node 22 on a stream that waits to be opened ends for no signal.
+    const letGo = (): void => stopWaiting(path);
+    signal.addEventListener('abort', letGo);
+    try {
+      return await copied(createReadStream(path), signal);
+    } finally {
+      signal.removeEventListener('abort', letGo);
     }
+  } catch (cause) {
+    if (signal.aborted) throw cause;
     const reason = isError(cause) ? cause.message : String(cause);
     if (isOfCopy(cause)) {
       throw new UnavailableError(
