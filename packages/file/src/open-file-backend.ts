@@ -9,6 +9,7 @@ import {
   HistoryGoneError,
   keepThreadPoolAwake,
   LoopStateError,
+  type OpenOptions,
   type RecoveryFinding,
   recordsFromOldFormat,
   type StateBackend,
@@ -32,7 +33,7 @@ const COMPACT_AT_BYTES = 256 * 1_024;
 const JOURNAL_SPACE_BYTES = 64 * 1_024;
 
 /** Options of {@link openFileBackend}. */
-export interface FileBackendOptions {
+export interface FileBackendOptions extends OpenOptions {
   /**
    * `write` (the default) takes the lock, repairs what is damaged and makes a missing file. `read` does none of that and
    * follows what another process writes.
@@ -44,8 +45,6 @@ export interface FileBackendOptions {
    * store get what the first one asked for. Default: `asynchronous`.
    */
   readonly diskCalls?: 'asynchronous' | 'inline';
-  /** Called with each finding: those of opening, and those made while the store is open. */
-  readonly onFinding?: (finding: RecoveryFinding) => void;
   /** What a state file of an older format becomes. Default: the records of a loop. */
   readonly importOldFormat?: ImportOldFormat;
   /** For tests. */

@@ -2,6 +2,7 @@ import {
   LoopState as CoreLoopState,
   type LoopStateOptions as CoreOptions,
   checkLoopStateOptions,
+  checkOpenOptions,
   LoopStateError,
   type StateBackend,
 } from '@loopstate/core';
@@ -28,8 +29,8 @@ export class LoopState extends CoreLoopState {
    */
   static override async open(target: StateTarget, options: LoopStateOptions = {}): Promise<LoopState> {
     if (typeof options !== 'object' || options === null) throw badOption('The options must be an object.');
-    const { access = 'write', ...others } = options;
-    if (access !== 'read' && access !== 'write') throw badOption(`access must be "read" or "write", not ${JSON.stringify(access)}.`);
+    const { access: asked, ...others } = options;
+    const { access } = checkOpenOptions(asked === undefined ? {} : { access: asked });
     checkLoopStateOptions(others);
     const isHandedIn = isBackend(target);
     if (isHandedIn && options.access !== undefined) throw badOption('access can not be given for a backend that is open already.');

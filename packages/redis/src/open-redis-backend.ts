@@ -27,12 +27,7 @@ import { unavailable } from './trouble.js';
 const RETRY_MS = 100;
 
 /** Options of {@link openRedisBackend}. */
-export interface RedisBackendOptions {
-  /** `write` (the default) makes a missing store. `read` does not, and its commits are refused. */
-  readonly access?: 'write' | 'read';
-  /** Called with each finding: those of opening, and those made while the store is open. */
-  readonly onFinding?: (finding: RecoveryFinding) => void;
-}
+export type RedisBackendOptions = OpenOptions;
 
 /** A handle on a job's store in Redis. */
 export type RedisBackend = StateBackend;

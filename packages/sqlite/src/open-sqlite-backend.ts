@@ -30,13 +30,9 @@ const CHANGES_AT_ONCE = 1_000;
 const DELETIONS_KEPT = 10_000;
 
 /** Options of {@link openSqliteBackend}. */
-export interface SqliteBackendOptions {
-  /** `write` (the default) repairs what is damaged and makes what is missing; `read` does neither, and changes no record. */
-  readonly access?: 'write' | 'read';
+export interface SqliteBackendOptions extends OpenOptions {
   /** How long a call waits for other processes before it rejects with `LOOPSTATE_UNAVAILABLE`. Default: 15,000. */
   readonly busyTimeoutMs?: number;
-  /** Called with each finding: those of opening, and those made while the store is open. */
-  readonly onFinding?: (finding: RecoveryFinding) => void;
   /** For tests: how many of the newest deletions stay known to `changes`. Default: 10,000. */
   readonly deletionsKept?: number;
   /** For tests: the type of the file system of a directory, as `statfs` tells it. */
