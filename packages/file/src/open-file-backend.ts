@@ -61,9 +61,7 @@ export interface FileBackendOptions extends OpenOptions {
   readonly now?: () => number;
 }
 
-const OPTION_NAMES = [
-  ...['diskCalls', 'importOldFormat', 'disk', 'lock', 'compactAtBytes', 'journalSpaceBytes', 'readableBytesMax', 'now'],
-];
+const OPTION_NAMES = ['diskCalls', 'importOldFormat', 'disk', 'lock', 'compactAtBytes', 'journalSpaceBytes', 'readableBytesMax', 'now'];
 
 /** A handle on a state file. */
 export type FileBackend = StateBackend;
