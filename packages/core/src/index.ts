@@ -1,4 +1,5 @@
 export * from './backend.js';
+export { Calls } from './calls.js';
 export * from './checked-commit.js';
 export type { Standing } from './claim-book.js';
 export { Column, type Numbers } from './column.js';

@@ -2,6 +2,7 @@
  * What a live run does when its store turns out to be older than what was seen of it, or another one: it reads the store anew, gives up
  * the claims that are gone, registers again, and records again the outcomes it knows, never over an outcome that is there.
  */
+import { Calls } from './calls.js';
 import type { ClaimBook } from './claim-book.js';
 import { isLoopStateError, UnavailableError } from './errors.js';
 import type { NextRecord } from './item-results.js';
@@ -36,7 +37,7 @@ export interface WentBackwardsEvent {
  */
 export class BackwardsGuard {
   readonly #restore: () => Promise<void>;
-  readonly #calls = new Set<Promise<unknown>>();
+  readonly #calls = new Calls();
   #restoring: Promise<void> | undefined;
   /** The store itself tells of a loss once: reading it from the start accepts it, whatever becomes of the restoration after that. */
   #isDue = false;
@@ -51,15 +52,17 @@ export class BackwardsGuard {
    */
   async run<T>(call: () => Promise<T>): Promise<T> {
     if (this.#isDue) await this.#restoreOnce();
-    const answered = call();
-    this.#calls.add(answered);
+    this.#calls.begin();
+    let answer: T;
     try {
-      return await answered;
+      answer = await call();
     } catch (cause) {
+      // Answered all the same: the restoration need not wait for it.
+      this.#calls.end();
       return await this.#recover(cause);
-    } finally {
-      this.#calls.delete(answered);
     }
+    this.#calls.end();
+    return answer;
   }
 
   /** Guards a long reading, which others need not wait for: one that meets the loss breaks off. Errors: as of a call. */
@@ -87,7 +90,7 @@ export class BackwardsGuard {
   }
 
   async #restoreInQuiet(): Promise<void> {
-    await Promise.allSettled(this.#calls);
+    await this.#calls.none();
     // Whoever made those calls takes their answers in.
     await new Promise(setImmediate);
     try {

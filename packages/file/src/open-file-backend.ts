@@ -1,5 +1,6 @@
 import {
   type BackendTraits,
+  Calls,
   type CheckedCommit,
   type Commit,
   type CommitResult,
@@ -140,8 +141,7 @@ class FileHandle implements StateBackend {
   readonly #source: HandleSource;
   readonly #stopListening: () => void;
   readonly #onClosed: () => void;
-  #inFlight = 0;
-  #onIdle: (() => void) | undefined;
+  readonly #calls = new Calls();
   #closing: Promise<void> | undefined;
 
   constructor(
@@ -166,7 +166,7 @@ class FileHandle implements StateBackend {
   async read(keys: readonly string[]): Promise<(StateRecord | undefined)[]> {
     this.#assertOpen();
     const wanted = keys.map(checkKey);
-    return await this.#counted(async () => {
+    return await this.#calls.make(async () => {
       const log = await this.#source.refresh();
       return wanted.map((key) => {
         const entry = log.get(key);
@@ -178,17 +178,17 @@ class FileHandle implements StateBackend {
   async commit(commit: Commit): Promise<CommitResult> {
     this.#assertOpen();
     const checked = checkCommit(commit);
-    this.#inFlight++;
+    this.#calls.begin();
     try {
       return await this.#source.commit(checked);
     } finally {
-      this.#leave();
+      this.#calls.end();
     }
   }
 
   async *changes(since: number): AsyncGenerator<StateChange> {
     this.#assertOpen();
-    const log = await this.#counted(async () => this.#source.refresh());
+    const log = await this.#calls.make(async () => this.#source.refresh());
     const until = log.newest;
     const forgotten = Math.max(until, log.forgotten);
     let after = since;
@@ -216,31 +216,13 @@ class FileHandle implements StateBackend {
   }
 
   async #close(): Promise<void> {
-    if (this.#inFlight > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
-      });
-    }
+    await this.#calls.none();
     try {
       await this.#source.close();
     } finally {
       this.#stopListening();
       this.#onClosed();
     }
-  }
-
-  async #counted<T>(run: () => Promise<T>): Promise<T> {
-    this.#inFlight++;
-    try {
-      return await run();
-    } finally {
-      this.#leave();
-    }
-  }
-
-  #leave(): void {
-    this.#inFlight--;
-    if (this.#inFlight === 0) this.#onIdle?.();
   }
 
   #assertOpen(): void {

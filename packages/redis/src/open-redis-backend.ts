@@ -1,5 +1,6 @@
 import {
   type BackendTraits,
+  Calls,
   type Commit,
   type CommitResult,
   checkCommit,
@@ -97,7 +98,7 @@ export function connectOf({ endpoint, job }: Target): Connect {
 
 /**
  * **Invariants:**
- * - `#inFlight` counts the calls besides commits that have begun and not ended; the link is closed when it is 0, the queue is settled, and
+ * - `#calls` counts the calls besides commits that have begun and not ended; the link is closed when it is 0, the queue is settled, and
  *   `close` was called.
  * - `#closing` is set by the first `close`; from then on nothing new begins.
  */
@@ -111,8 +112,7 @@ class RedisHandle implements StateBackend {
   readonly #found: readonly RecoveryFinding[];
   readonly #findings: RecoveryFinding[] = [];
   readonly #onFinding: (finding: RecoveryFinding) => void;
-  #inFlight = 0;
-  #onIdle: (() => void) | undefined;
+  readonly #calls = new Calls();
   #closing: Promise<void> | undefined;
 
   constructor(link: Link, target: Target, options: Required<OpenOptions>, { survives, findings }: Fitness) {
@@ -149,7 +149,7 @@ class RedisHandle implements StateBackend {
   async read(keys: readonly string[]): Promise<(StateRecord | undefined)[]> {
     this.#assertOpen();
     const wanted = keys.map(checkKey);
-    return await this.#counted(() => this.#store.read(wanted));
+    return await this.#calls.make(() => this.#store.read(wanted));
   }
 
   commit(commit: Commit): Promise<CommitResult> {
@@ -163,7 +163,7 @@ class RedisHandle implements StateBackend {
   async *changes(since: number): AsyncGenerator<StateChange> {
     this.#assertOpen();
     // Whoever was told that the store went backwards, and reads it from the start, takes it as it is.
-    if (since === 0 && this.#store.isBehind) await this.#counted(() => this.#store.open());
+    if (since === 0 && this.#store.isBehind) await this.#calls.make(() => this.#store.open());
     let after = since;
     let until: number | undefined;
     for (let hasMore = true; hasMore; ) {
@@ -172,11 +172,13 @@ class RedisHandle implements StateBackend {
       const isLast = until !== undefined && after >= until;
       // A reader from the start need not know what was deleted before it began.
       const known = since > 0 ? after : until;
-      const page = await this.#counted(() => this.#store.changes(after, { known, isLast })).catch((error: unknown) => {
-        if (isLoopStateError(error, 'LOOPSTATE_HISTORY_GONE') && since === 0)
-          throw unavailable(`${this.#where} changes too fast: read again.`);
-        throw error;
-      });
+      const page = await this.#calls
+        .make(() => this.#store.changes(after, { known, isLast }))
+        .catch((error: unknown) => {
+          if (isLoopStateError(error, 'LOOPSTATE_HISTORY_GONE') && since === 0)
+            throw unavailable(`${this.#where} changes too fast: read again.`);
+          throw error;
+        });
       until ??= page.revision;
       hasMore = page.hasMore;
       for (const change of page.changes) {
@@ -195,22 +197,8 @@ class RedisHandle implements StateBackend {
   async #close(): Promise<void> {
     this.#link.stopWaiting();
     await this.#queue.settle();
-    if (this.#inFlight > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
-      });
-    }
+    await this.#calls.none();
     this.#link.close();
-  }
-
-  async #counted<T>(run: () => Promise<T>): Promise<T> {
-    this.#inFlight++;
-    try {
-      return await run();
-    } finally {
-      this.#inFlight--;
-      if (this.#inFlight === 0) this.#onIdle?.();
-    }
   }
 
   #assertOpen(): void {

@@ -1,6 +1,7 @@
 import type { KeyvSqlite } from '@keyv/sqlite';
 import {
   type BackendTraits,
+  Calls,
   type Commit,
   type CommitResult,
   checkCommit,
@@ -82,7 +83,7 @@ type SqliteSettings = Surroundings & Required<OpenOptions> & { readonly deletion
 
 /**
  * **Invariants:**
- * - `#inFlight` counts the calls that were accepted and not answered; closing waits until there is none.
+ * - `#calls` counts the calls that were accepted and not answered; closing waits until there is none.
  * - `#closing` is set by the first `close`; from then on no call is accepted.
  */
 class SqliteBackend implements StateBackend {
@@ -96,8 +97,7 @@ class SqliteBackend implements StateBackend {
   readonly #backups: BackupKeeper;
   readonly #onFinding: (finding: RecoveryFinding) => void;
   readonly #onClosed: () => void;
-  #inFlight = 0;
-  #onIdle: (() => void) | undefined;
+  readonly #calls = new Calls();
   #closing: Promise<void> | undefined;
 
   constructor(names: StoreNames, open: OpenDatabase, options: SqliteSettings) {
@@ -129,7 +129,7 @@ class SqliteBackend implements StateBackend {
   async read(keys: readonly string[]): Promise<(StateRecord | undefined)[]> {
     this.#assertOpen();
     const wanted = keys.map(checkKey);
-    return await this.#counted(() => this.#database.read(wanted));
+    return await this.#calls.make(() => this.#database.read(wanted));
   }
 
   async commit(commit: Commit): Promise<CommitResult> {
@@ -138,7 +138,7 @@ class SqliteBackend implements StateBackend {
       throw new LoopStateError('LOOPSTATE_READ_ONLY', `${this.#path} was opened for reading: open it with access "write" to change it.`);
     }
     const checked = checkCommit(commit);
-    return await this.#counted(() => this.#database.commit(checked));
+    return await this.#calls.make(() => this.#database.commit(checked));
   }
 
   async *changes(since: number): AsyncGenerator<StateChange> {
@@ -148,7 +148,7 @@ class SqliteBackend implements StateBackend {
     for (;;) {
       // What was put again meanwhile stands behind the end: it is taken along in one piece, so that no key is missed.
       const limit = until !== undefined && after >= until ? 'all' : CHANGES_AT_ONCE;
-      const { rows, header, last } = await this.#counted(() => this.#database.page(after, limit));
+      const { rows, header, last } = await this.#calls.make(() => this.#database.page(after, limit));
       until ??= last;
       const isForgotten = after < (header.forgotten + 1) * SEQS_PER_REVISION - 1;
       if (since > 0 && isForgotten) throw new HistoryGoneError(since);
@@ -170,11 +170,7 @@ class SqliteBackend implements StateBackend {
   }
 
   async #close(): Promise<void> {
-    if (this.#inFlight > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
-      });
-    }
+    await this.#calls.none();
     await this.#database.settle();
     await this.#backups.settle();
     await this.#standing.leave();
@@ -185,16 +181,6 @@ class SqliteBackend implements StateBackend {
       this.#report(backupFailed(new StoreNames(this.#path), error));
     } finally {
       this.#onClosed();
-    }
-  }
-
-  async #counted<T>(run: () => Promise<T>): Promise<T> {
-    this.#inFlight++;
-    try {
-      return await run();
-    } finally {
-      this.#inFlight--;
-      if (this.#inFlight === 0) this.#onIdle?.();
     }
   }
 
