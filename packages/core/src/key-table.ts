@@ -5,18 +5,20 @@
  *
  * **Invariants:**
  * - `find(keyAt(slot)) === slot` for each slot in use; a freed slot is given out again before a new one.
- * - A key whose units are all below 128 lies in the pages, one byte each; any other key is in `#others`.
+ * - A key of ASCII that is not very long lies in the pages, as words; any other key is in `#others`.
  * - A shard's table is a power of two, at most five eighths full of slots and marks of removal; probing is linear.
  */
 import { Column } from './column.js';
+import { SPELLED_BYTES_MAX, type Spelling, spell, spellBytes, wordsFor } from './spelling.js';
 
 const SHARDS = 64;
 const SHARD_BITS = 6;
 const TABLE_LEAST = 64;
-const PAGE_BITS = 20;
-const PAGE_BYTES = 1 << PAGE_BITS;
+/** A page has so many words, which is 1 MiB. */
+const PAGE_BITS = 18;
+const PAGE_WORDS = 1 << PAGE_BITS;
 /** How large the first page is at first: most stores are small. */
-const PAGE_BYTES_LEAST = 4_096;
+const PAGE_WORDS_LEAST = 1_024;
 const EMPTY = 0;
 const REMOVED = -1;
 
@@ -34,15 +36,14 @@ class Shard {
 /** See the file's comment. */
 export class KeyTable {
   readonly #shards = Array.from({ length: SHARDS }, () => new Shard());
-  readonly #pages: Uint8Array[] = [];
-  /** How much of the last page is taken. */
+  readonly #pages: Uint32Array[] = [];
+  /** How many words of the last page are taken. */
   #pageEnd = 0;
-  /** The places of keys that were taken out, by their length: they are for the next keys as long. */
+  /** The places of keys that were taken out, by their words: they are for the next keys as long. */
   readonly #vacant = new Map<number, number[]>();
-  readonly #hashes = new Column(Uint32Array);
-  /** Page and offset of a key in the pages. */
-  readonly #places = new Column(Uint32Array);
-  /** How long a key in the pages is; 0: it is one of the others, or the slot is free. */
+  /** Two of each slot: the hash of its key, and its place, page and word. */
+  readonly #rows = new Column(Uint32Array);
+  /** How many bytes a key in the pages has; 0: it is one of the others, or the slot is free. */
   readonly #lengths = new Column(Uint16Array);
   readonly #others = new Map<string, number>();
   readonly #otherAt = new Map<number, string>();
@@ -68,59 +69,39 @@ export class KeyTable {
 
   /** The slot of a key; -1: it is not there. */
   find(key: string): number {
-    return this.#findHashed(hashOf(key), key);
+    const spelling = spell(key);
+    return spelling === undefined ? (this.#others.get(key) ?? -1) : this.#find(spelling);
   }
 
   /** The slot of a key, which is given one if it has none. */
   place(key: string): number {
-    const hash = hashOf(key);
-    const found = this.#findHashed(hash, key);
-    if (found !== -1) return found;
-    const slot = this.#free.pop() ?? this.#slots++;
-    if (hash === -1) {
-      this.#others.set(key, slot);
-      this.#otherAt.set(slot, key);
-      return slot;
-    }
-    const place = this.#room(key.length);
-    const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
-    for (let at = 0; at < key.length; at++) page[(place & (PAGE_BYTES - 1)) + at] = key.charCodeAt(at);
-    this.#take(slot, { hash, place, length: key.length });
-    return slot;
+    const spelling = spell(key);
+    return spelling === undefined ? this.#placeOther(key) : this.#place(spelling);
   }
 
   /** As {@link place}, for the key that some bytes spell, none of which may be above 127. */
   placeBytes(bytes: Uint8Array, start: number, end: number): number {
-    const hash = hashOfBytes(bytes, start, end);
-    const { table } = this.#shardOf(hash);
-    const mask = table.length - 1;
-    for (let at = (hash >>> SHARD_BITS) & mask; table[at] !== EMPTY; at = (at + 1) & mask) {
-      const slot = (table[at] as number) - 1;
-      if (slot >= 0 && this.#hashes.at(slot) === hash && this.#hasBytes(slot, bytes, start, end)) return slot;
-    }
-    const slot = this.#free.pop() ?? this.#slots++;
-    const place = this.#room(end - start);
-    (this.#pages[place >>> PAGE_BITS] as Uint8Array).set(bytes.subarray(start, end), place & (PAGE_BYTES - 1));
-    this.#take(slot, { hash, place, length: end - start });
-    return slot;
+    if (end - start <= SPELLED_BYTES_MAX) return this.#place(spellBytes(bytes, start, end));
+    return this.#placeOther(Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1'));
   }
 
   /** Takes a key out; returns the slot that it had, or -1. */
   remove(key: string): number {
-    const slot = this.find(key);
+    const spelling = spell(key);
+    const slot = spelling === undefined ? (this.#others.get(key) ?? -1) : this.#find(spelling);
     if (slot === -1) return -1;
     this.#free.push(slot);
-    if (this.#lengths.at(slot) === 0) {
+    if (spelling === undefined) {
       this.#others.delete(key);
       this.#otherAt.delete(slot);
       return slot;
     }
-    this.#vacate(slot);
-    const { table } = this.#shardOf(this.#hashes.at(slot));
+    const { table } = this.#shardOf(spelling.hash);
     const mask = table.length - 1;
-    let at = (this.#hashes.at(slot) >>> SHARD_BITS) & mask;
+    let at = (spelling.hash >>> SHARD_BITS) & mask;
     while (table[at] !== slot + 1) at = (at + 1) & mask;
     table[at] = REMOVED;
+    this.#vacate(slot);
     if (this.size === 0) this.clear();
     return slot;
   }
@@ -129,9 +110,8 @@ export class KeyTable {
   keyAt(slot: number): string {
     const length = this.#lengths.at(slot);
     if (length === 0) return this.#otherAt.get(slot) ?? '';
-    const place = this.#places.at(slot);
-    const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
-    return Buffer.from(page.buffer, place & (PAGE_BYTES - 1), length).toString('latin1');
+    const place = this.#rows.at(2 * slot + 1);
+    return Buffer.from(this.#pageOf(place).buffer, 4 * offsetOf(place), length).toString('latin1');
   }
 
   /** Whether a slot has a key. */
@@ -148,84 +128,100 @@ export class KeyTable {
     this.#pages.length = 0;
     this.#pageEnd = 0;
     this.#vacant.clear();
-    for (const column of [this.#hashes, this.#places, this.#lengths]) column.clear();
+    this.#rows.clear();
+    this.#lengths.clear();
     this.#others.clear();
     this.#otherAt.clear();
     this.#free.length = 0;
     this.#slots = 0;
   }
 
-  #findHashed(hash: number, key: string): number {
-    if (hash === -1) return this.#others.get(key) ?? -1;
+  #find({ hash, length, words }: Spelling): number {
     const { table } = this.#shardOf(hash);
     const mask = table.length - 1;
     for (let at = (hash >>> SHARD_BITS) & mask; ; at = (at + 1) & mask) {
       const entry = table[at] as number;
       if (entry === EMPTY) return -1;
-      if (entry !== REMOVED && this.#hashes.at(entry - 1) === hash && this.#isAt(entry - 1, key)) return entry - 1;
+      if (entry !== REMOVED && this.#rows.at(2 * entry - 2) === hash && this.#isAt(entry - 1, words, length)) return entry - 1;
     }
+  }
+
+  #place(spelling: Spelling): number {
+    const found = this.#find(spelling);
+    if (found !== -1) return found;
+    const { hash, length, words } = spelling;
+    const slot = this.#newSlot();
+    const place = this.#room(wordsFor(length));
+    const page = this.#pageOf(place);
+    const start = offsetOf(place);
+    for (let at = 0; at < wordsFor(length); at++) page[start + at] = words[at] as number;
+    this.#rows.set(2 * slot, hash);
+    this.#rows.set(2 * slot + 1, place);
+    this.#lengths.set(slot, length);
+    this.#enter(this.#shardOf(hash), slot);
+    return slot;
+  }
+
+  #placeOther(key: string): number {
+    const found = this.#others.get(key);
+    if (found !== undefined) return found;
+    const slot = this.#newSlot();
+    this.#others.set(key, slot);
+    this.#otherAt.set(slot, key);
+    return slot;
+  }
+
+  #newSlot(): number {
+    return this.#free.pop() ?? this.#slots++;
   }
 
   #shardOf(hash: number): Shard {
     return this.#shards[hash & (SHARDS - 1)] as Shard;
   }
 
-  #isAt(slot: number, key: string): boolean {
-    const length = this.#lengths.at(slot);
-    if (length !== key.length) return false;
-    const place = this.#places.at(slot);
-    const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
-    const start = place & (PAGE_BYTES - 1);
-    for (let at = 0; at < length; at++) if (page[start + at] !== key.charCodeAt(at)) return false;
-    return true;
+  #pageOf(place: number): Uint32Array {
+    return this.#pages[place >>> PAGE_BITS] as Uint32Array;
   }
 
-  #hasBytes(slot: number, bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.#lengths.at(slot) !== end - start) return false;
-    const place = this.#places.at(slot);
-    const page = this.#pages[place >>> PAGE_BITS] as Uint8Array;
-    const shift = (place & (PAGE_BYTES - 1)) - start;
-    for (let at = start; at < end; at++) if (page[shift + at] !== bytes[at]) return false;
+  #isAt(slot: number, words: Uint32Array, length: number): boolean {
+    if (this.#lengths.at(slot) !== length) return false;
+    const place = this.#rows.at(2 * slot + 1);
+    const page = this.#pageOf(place);
+    const start = offsetOf(place);
+    for (let at = 0; at < wordsFor(length); at++) if (page[start + at] !== words[at]) return false;
     return true;
-  }
-
-  #take(slot: number, { hash, place, length }: { readonly hash: number; readonly place: number; readonly length: number }): void {
-    this.#hashes.set(slot, hash);
-    this.#lengths.set(slot, length);
-    this.#places.set(slot, place);
-    this.#enter(this.#shardOf(hash), slot);
   }
 
   /** Leaves the place of a key to the next one as long: else a table that always holds a few would grow with all that it ever held. */
   #vacate(slot: number): void {
-    const length = this.#lengths.at(slot);
-    const places = this.#vacant.get(length) ?? [];
-    this.#vacant.set(length, places);
-    places.push(this.#places.at(slot));
+    const words = wordsFor(this.#lengths.at(slot));
+    const places = this.#vacant.get(words) ?? [];
+    this.#vacant.set(words, places);
+    places.push(this.#rows.at(2 * slot + 1));
     this.#lengths.set(slot, 0);
   }
 
-  /** A place for so many bytes: one that became free, or else in the last page. */
-  #room(length: number): number {
-    const vacant = this.#vacant.get(length)?.pop();
+  /** A place for so many words: one that became free, or else in the last page. */
+  #room(words: number): number {
+    const vacant = this.#vacant.get(words)?.pop();
     if (vacant !== undefined) return vacant;
-    if (this.#pageEnd + length > (this.#pages.at(-1)?.length ?? 0)) this.#growPages(this.#pageEnd + length);
+    if (this.#pageEnd + words > (this.#pages.at(-1)?.length ?? 0)) this.#growPages(this.#pageEnd + words);
     const start = this.#pageEnd;
-    this.#pageEnd += length;
+    this.#pageEnd += words;
     return ((this.#pages.length - 1) << PAGE_BITS) | start;
   }
 
   /** Makes the only page larger, until it has the full size; then another. */
   #growPages(wanted: number): void {
     const [first] = this.#pages;
-    if (this.#pages.length > 1 || wanted > PAGE_BYTES) {
-      this.#pages.push(new Uint8Array(PAGE_BYTES));
+    if (this.#pages.length > 1 || wanted > PAGE_WORDS) {
+      this.#pages.push(new Uint32Array(PAGE_WORDS));
       this.#pageEnd = 0;
       return;
     }
-    let length = PAGE_BYTES_LEAST;
+    let length = PAGE_WORDS_LEAST;
     while (length < wanted) length *= 2;
-    const larger = new Uint8Array(length);
+    const larger = new Uint32Array(length);
     larger.set(first ?? []);
     this.#pages[0] = larger;
   }
@@ -233,7 +229,7 @@ export class KeyTable {
   #enter(shard: Shard, slot: number): void {
     if (8 * (shard.used + 1) > 5 * shard.table.length) this.#rehash(shard);
     const mask = shard.table.length - 1;
-    let at = (this.#hashes.at(slot) >>> SHARD_BITS) & mask;
+    let at = (this.#rows.at(2 * slot) >>> SHARD_BITS) & mask;
     while (shard.table[at] !== EMPTY) at = (at + 1) & mask;
     shard.table[at] = slot + 1;
     shard.used++;
@@ -253,7 +249,7 @@ export class KeyTable {
     shard.used = 0;
     for (const entry of old) {
       if (entry <= 0) continue;
-      let at = (this.#hashes.at(entry - 1) >>> SHARD_BITS) & mask;
+      let at = (this.#rows.at(2 * entry - 2) >>> SHARD_BITS) & mask;
       while (shard.table[at] !== EMPTY) at = (at + 1) & mask;
       shard.table[at] = entry;
       shard.used++;
@@ -268,25 +264,6 @@ function tableFor(keys: number): number {
   return length;
 }
 
-/** FNV-1a over the units of a key, mixed once more (the finalizer of MurmurHash3); -1: a unit is no byte below 128. Both are in the public domain. */
-function hashOf(key: string): number {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < key.length; at++) {
-    const unit = key.charCodeAt(at);
-    if (unit > 127) return -1;
-    hash = Math.imul(hash ^ unit, 0x01000193);
-  }
-  return mixed(hash);
-}
-
-function hashOfBytes(bytes: Uint8Array, start: number, end: number): number {
-  let hash = 0x811c9dc5;
-  for (let at = start; at < end; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
-  return mixed(hash);
-}
-
-function mixed(hash: number): number {
-  let left = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  left = Math.imul(left ^ (left >>> 13), 0xc2b2ae35);
-  return (left ^ (left >>> 16)) >>> 0;
+function offsetOf(place: number): number {
+  return place & (PAGE_WORDS - 1);
 }
