@@ -66,7 +66,7 @@ export class Candidates<I extends LoopItem> {
   #isPulling = false;
 
   constructor(items: Items<I>, options: CandidatesOptions<I>) {
-    this.#source = new ItemSource(items, options.needsNoTurn);
+    this.#source = new ItemSource(items, { needsNoTurn: options.needsNoTurn, onRested: options.onChange });
     this.#options = options;
   }
 
@@ -94,18 +94,14 @@ export class Candidates<I extends LoopItem> {
   }
 
   /** The next item; `undefined`: none can be taken now. Errors: what the input throws, and `LOOPSTATE_BAD_ID`. */
-  async take(choice: Choice): Promise<Taken<I> | undefined> {
+  take(choice: Choice): Taken<I> | undefined {
     const due = this.#takeDue(choice);
     if (due !== undefined) return due;
     // While one must run alone nothing else begins, so that its turn comes.
     if (this.#waitingAlone > 0 || this.#waiting.size >= WAITING_MAX || this.#held.size >= HELD_MAX) return undefined;
     const wanted = choice.isShared ? AHEAD_SHARED : 1;
-    if (!this.#source.isSynchronous) this.#pullBeside(wanted);
-    while (this.#source.isSynchronous && this.#ahead.length < wanted) {
-      const candidate = await this.#source.next();
-      if (candidate === undefined) break;
-      this.#ahead.push(candidate);
-    }
+    if (this.#source.isSynchronous) this.#pullAhead(wanted);
+    else this.#pullBeside(wanted);
     return choice.isShared ? this.#takeByChance() : this.#ahead.shift();
   }
 
@@ -156,11 +152,19 @@ export class Candidates<I extends LoopItem> {
     return chosen;
   }
 
+  #pullAhead(wanted: number): void {
+    while (this.#ahead.length < wanted) {
+      const candidate = this.#source.pullNow();
+      if (candidate === undefined) return;
+      this.#ahead.push(candidate);
+    }
+  }
+
   /** An input that may let us wait is pulled beside: meanwhile other items may become due, or the loop may be stopped. */
   #pullBeside(wanted: number): void {
     if (this.#isPulling || this.#source.isDone || this.#ahead.length >= wanted) return;
     this.#isPulling = true;
-    const pulled = this.#source.next().then((candidate) => {
+    const pulled = this.#source.pull().then((candidate) => {
       if (candidate !== undefined) this.#ahead.push(candidate);
     }, this.#options.onFailure);
     void pulled.finally(() => {

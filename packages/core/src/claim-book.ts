@@ -8,6 +8,7 @@
  * - while an item runs alone, from before its claim is sent, nothing else is claimed;
  * - nothing is reported as recorded before the store acknowledged it.
  */
+import { Calls } from './calls.js';
 import { isLoopStateError, LeaseLostError, LoopStateError } from './errors.js';
 import { type ClaimKeeper, HeldClaim } from './held-claim.js';
 import { badResult, checkResult, claimed, ended, glitched, type ItemResult, type NextRecord, postponed, released } from './item-results.js';
@@ -16,7 +17,7 @@ import type { KnownItem } from './loop-view.js';
 import type { Membership } from './membership.js';
 import { OwnOutcomes } from './own-outcomes.js';
 import type { BackwardsGuard } from './restoration.js';
-import type { StoreLink } from './store-link.js';
+import type { StoreLink, Writes } from './store-link.js';
 
 /** How often a claim looks again at what stood in its way. */
 const CLAIM_TRIES = 8;
@@ -43,7 +44,7 @@ export class ClaimBook implements ClaimKeeper {
   readonly #membership: Membership;
   readonly #options: ClaimBookOptions;
   readonly #claims = new Map<string, HeldClaim | 'claiming'>();
-  readonly #claiming = new Set<Promise<unknown>>();
+  readonly #claiming = new Calls();
   readonly #background = new Set<Promise<unknown>>();
   #alone: string | undefined;
   #isClosing = false;
@@ -59,24 +60,23 @@ export class ClaimBook implements ClaimKeeper {
   async claim(id: string, digest?: string): Promise<HeldClaim | undefined> {
     if (!this.#mayClaim(id)) return undefined;
     this.#claims.set(id, 'claiming');
-    const claiming = this.#options.guard.run(() => this.#claim(id, digest));
-    this.#claiming.add(claiming);
+    this.#claiming.begin();
     let held: HeldClaim | undefined;
     try {
-      held = await claiming;
+      held = await this.#options.guard.run(() => this.#claim(id, digest));
     } finally {
-      this.#claiming.delete(claiming);
+      this.#claiming.end();
       if (held === undefined) this.#claims.delete(id);
       if (held === undefined && this.#alone === id) this.#alone = undefined;
     }
     return held;
   }
 
-  /** Records the result of a claimed item. Errors: as `Claim.end`. */
-  async end(id: string, result: ItemResult): Promise<ItemStatus> {
+  /** The claim on an item. Errors: `LOOPSTATE_NOT_CLAIMED`. */
+  held(id: string): HeldClaim {
     const held = this.#claims.get(id);
     if (held === undefined || held === 'claiming') throw notClaimed(id);
-    return await this.endClaim(held, result);
+    return held;
   }
 
   /** Gives back one item, or all. Errors: as `Claim.release`. */
@@ -99,7 +99,7 @@ export class ClaimBook implements ClaimKeeper {
     const held = this.#claims.get(id);
     if (item === undefined || !isFinal(item.status)) this.outcomes?.forget(id);
     if (held instanceof HeldClaim) {
-      const isOwn = by !== undefined && (by === held.record.by || held.sent.includes(by));
+      const isOwn = by !== undefined && (by === held.by || held.sent.includes(by));
       if (isOwn && item !== undefined) held.seen = item.revision;
       if (!isOwn && (item === undefined || item.revision > held.fence)) this.#lose(held);
       return;
@@ -119,7 +119,7 @@ export class ClaimBook implements ClaimKeeper {
   async close(): Promise<void> {
     this.#isClosing = true;
     // A claim that is under way ends first, so that it can be given back.
-    await Promise.allSettled(this.#claiming);
+    await this.#claiming.none();
     try {
       await this.release();
     } finally {
@@ -154,31 +154,26 @@ export class ClaimBook implements ClaimKeeper {
       const isAlone = mustRunAlone(item);
       if (isAlone && this.#claims.size > 1) return undefined;
       if (isAlone) this.#alone = id;
-      const held = await this.#sendClaim(id, item, { isAlone, digest });
-      if (held !== undefined) return this.#hold(held);
+      const by = this.#link.nextBy(this.#membership.runId);
+      const record = claimed(item?.record, this.#membership.runId, { isAlone, digest });
+      const result = await this.#link.send(this.#claimWrites(id, item, record), by);
+      if (result.ok) return this.#hold(new HeldClaim(this, id, { fence: result.revision, record, by }));
+      // It was not free, and the view knows better now.
       this.#membership.noticeLoss();
     }
     return undefined;
   }
 
-  /** Claims an item that is free, by the view; `undefined`: it was not, and the view knows better now. */
-  async #sendClaim(
-    id: string,
-    item: KnownItem | undefined,
-    { isAlone, digest }: { readonly isAlone: boolean; readonly digest: string | undefined },
-  ): Promise<HeldClaim | undefined> {
-    const { runId, standing } = this.#membership;
+  /** What claims an item that is free, by the view. */
+  #claimWrites(id: string, item: KnownItem | undefined, record: NextRecord): Writes {
+    const { standing } = this.#membership;
     const former = this.#otherHolder(item);
-    const by = this.#link.nextBy(runId);
-    const record = Object.assign(claimed(item?.record, runId, { isAlone, digest }), { by });
-    const writes = {
+    return {
       puts: [{ key: itemKey(id), value: record, revision: item?.revision ?? 0 }],
       checks: former === undefined ? [standing] : [standing, { key: runKey(former), revision: 0 }],
       // Where one process holds the store alone, losing a claim to a power cut costs nothing: nobody else could have held it.
-      durability: this.#link.backend.traits.reach === 'process' ? ('written' as const) : ('synced' as const),
+      durability: this.#link.backend.traits.reach === 'process' ? 'written' : 'synced',
     };
-    const result = await this.#link.send(writes, by);
-    return result.ok ? new HeldClaim(this, id, { fence: result.revision, record }) : undefined;
   }
 
   /** The run, other than this one, that an item's record names as its holder. */

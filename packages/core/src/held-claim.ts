@@ -1,6 +1,6 @@
 import type { LeaseLostError } from './errors.js';
-import type { ItemResult } from './item-results.js';
-import type { ItemRecord, ItemStatus } from './loop-records.js';
+import type { ItemResult, NextRecord } from './item-results.js';
+import type { ItemStatus } from './loop-records.js';
 import { numberOption, refuseUnknownOptions } from './options.js';
 
 /** The right to work on one item, until `end` or `release`. */
@@ -61,7 +61,9 @@ export interface ClaimKeeper {
 export class HeldClaim implements Claim {
   readonly id: string;
   readonly fence: number;
-  readonly record: ItemRecord;
+  readonly record: NextRecord;
+  /** The `by` of the commit that claimed it. */
+  readonly by: string;
   readonly #keeper: ClaimKeeper;
   /** The `by` of every commit that tried to settle it: a record that carries one of them is this claim's own. */
   readonly sent: string[] = [];
@@ -71,12 +73,17 @@ export class HeldClaim implements Claim {
   lost: LeaseLostError | undefined;
   #controller: AbortController | undefined;
 
-  constructor(keeper: ClaimKeeper, id: string, { fence, record }: { readonly fence: number; readonly record: ItemRecord }) {
+  constructor(
+    keeper: ClaimKeeper,
+    id: string,
+    { fence, record, by }: { readonly fence: number; readonly record: NextRecord; readonly by: string },
+  ) {
     this.#keeper = keeper;
     this.id = id;
     this.fence = fence;
     this.seen = fence;
     this.record = record;
+    this.by = by;
   }
 
   get attempt(): number {

@@ -67,7 +67,7 @@ export function claimed(
  * The record of an outcome. What can't be stored (no JSON, too large, a cost that is no amount) is recorded as an error with
  * the code `LOOPSTATE_RESULT_REFUSED`: the work was done, and doing it again would end the same way.
  */
-export function ended(claim: ItemRecord, result: Extract<ItemResult, { status: 'success' | 'error' }>, key: string): NextRecord {
+export function ended(claim: NextRecord, result: Extract<ItemResult, { status: 'success' | 'error' }>, key: string): NextRecord {
   const usd = usableUsd(result.cost);
   const refusal = whyRefused(result, key);
   if (refusal !== undefined) {
@@ -85,7 +85,7 @@ export function ended(claim: ItemRecord, result: Extract<ItemResult, { status: '
 }
 
 /** The record of an attempt that came to nothing because of the circumstances: not counted, tried again after `waitMs`. */
-export function glitched(claim: ItemRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
+export function glitched(claim: NextRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
   const record = handOn(claim, { status: 'outstanding', attempt: claim.attempt - 1 }, usableUsd(cost));
   record.glitches = (claim.glitches ?? 0) + 1;
   if (waitMs > 0) record.waitMs = Math.ceil(waitMs);
@@ -94,7 +94,7 @@ export function glitched(claim: ItemRecord, reason: string | undefined, cost: Co
 }
 
 /** The record of an attempt that failed while more are allowed: counted, tried again after `waitMs`. */
-export function postponed(claim: ItemRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
+export function postponed(claim: NextRecord, reason: string | undefined, cost: Cost | undefined, waitMs: number): NextRecord {
   const record = handOn(claim, { status: 'outstanding', attempt: claim.attempt }, usableUsd(cost));
   if (waitMs > 0) record.waitMs = Math.ceil(waitMs);
   record.lastError = cutReason(reason ?? 'It failed without a reason.');
@@ -102,7 +102,7 @@ export function postponed(claim: ItemRecord, reason: string | undefined, cost: C
 }
 
 /** The record of an item that was given back unused: the attempt is not counted. */
-export function released(claim: ItemRecord): NextRecord {
+export function released(claim: NextRecord): NextRecord {
   return handOnTroubles(claim, handOn(claim, { status: 'outstanding', attempt: claim.attempt - 1 }));
 }
 
@@ -110,7 +110,7 @@ export function released(claim: ItemRecord): NextRecord {
  * The record of an item whose run was proven gone. The crash is counted, the attempt is not. Whatever else ran in that process
  * may have been the cause, so only a crash while the item ran alone, after {@link CRASHES_UNTIL_ALONE} others, condemns it.
  */
-export function crashed(claim: ItemRecord): NextRecord {
+export function crashed(claim: NextRecord): NextRecord {
   const crashes = (claim.crashes ?? 0) + 1;
   if (claim.alone === true && crashes > CRASHES_UNTIL_ALONE) {
     const reason = `Its process died ${crashes} times while it ran, the last time while it ran alone.`;
@@ -133,14 +133,14 @@ export function retried(before: ItemRecord): NextRecord {
 /** A record that is being made. A field is set only where it has a value. */
 type Draft = { -readonly [Name in keyof NextRecord]: NextRecord[Name] };
 
-function failed(claim: ItemRecord, reason: string, usd: number): Draft {
+function failed(claim: NextRecord, reason: string, usd: number): Draft {
   const record = handOn(claim, { status: 'failed', attempt: claim.attempt }, usd);
   record.reason = cutReason(reason);
   return record;
 }
 
 /** What every record of an item hands on to the next; returns that. */
-function handOn(before: ItemRecord, record: Draft, usd = 0): Draft {
+function handOn(before: NextRecord, record: Draft, usd = 0): Draft {
   const costUsd = usd === 0 ? before.costUsd : usdOf(nanoUsdOf(before.costUsd ?? 0) + nanoUsdOf(usd));
   if (before.crashes !== undefined) record.crashes = before.crashes;
   if (costUsd !== undefined && costUsd > 0) record.costUsd = costUsd;
@@ -150,7 +150,7 @@ function handOn(before: ItemRecord, record: Draft, usd = 0): Draft {
 }
 
 /** What an item hands on that has come to nothing yet; returns the next record. */
-function handOnTroubles(before: ItemRecord, record: Draft): Draft {
+function handOnTroubles(before: NextRecord, record: Draft): Draft {
   if (before.glitches !== undefined) record.glitches = before.glitches;
   if (before.lastError !== undefined) record.lastError = before.lastError;
   return record;

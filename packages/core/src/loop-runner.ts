@@ -54,6 +54,7 @@ export class LoopRunner<I extends LoopItem> {
   /** Aborted when running work is to end too: recordings are no longer tried. */
   readonly #hard = new AbortController();
   readonly #idle: IdleWorkers;
+  readonly #hasBudget: boolean;
   /** The last item that waited until nothing else ran. */
   #loner: string | undefined;
   #stop: StopReason | undefined;
@@ -74,6 +75,7 @@ export class LoopRunner<I extends LoopItem> {
     setMaxListeners(0, this.#soft.signal, this.#hard.signal);
     this.#changedItems = new ChangedItems(settings);
     this.#idle = new IdleWorkers(settings.state.environment);
+    this.#hasBudget = Number.isFinite(settings.maxBudgetUsd);
     const { monotonicMs, random } = settings.state.environment;
     this.#candidates = new Candidates(settings.items, {
       nowMs: monotonicMs,
@@ -116,12 +118,12 @@ export class LoopRunner<I extends LoopItem> {
         const { id, claim } = begun;
         const end = await this.#work(begun);
         // Trouble with either leaves the other to come to its end: what is done is recorded, though nothing more can be had.
-        const recording = this.#record(id, claim, end, begun.item).catch((error: unknown) => this.#fail(error));
+        const recording = this.#record(id, claim, end, begun.item);
         // The outcome of one item and the claim of the next go to the store together, unless the cost of the one decides on the other.
-        if (Number.isFinite(this.#settings.maxBudgetUsd)) await recording;
-        const acquiring = this.#acquire().catch((error: unknown) => this.#fail(error));
-        const [next] = await Promise.all([acquiring, recording]);
-        begun = await this.#confirm(next);
+        if (this.#hasBudget) await recording;
+        const acquiring = this.#acquire();
+        await recording;
+        begun = await this.#confirm(await acquiring);
       }
     } catch (error) {
       this.#fail(error);
@@ -141,7 +143,7 @@ export class LoopRunner<I extends LoopItem> {
     return undefined;
   }
 
-  /** The next item, claimed; `undefined` when there is no more to begin. */
+  /** The next item, claimed; `undefined` when there is no more to begin. Never rejects. */
   async #acquire(): Promise<Begun<I> | undefined> {
     try {
       while (this.#stop === undefined) {
@@ -151,7 +153,7 @@ export class LoopRunner<I extends LoopItem> {
         }
         const { changes } = this.#idle;
         const choice = { isIdle: this.#active.size === 0, isShared: this.#settings.state.othersAtWork > 0 };
-        const candidate = this.#isAlone ? undefined : await this.#candidates.take(choice);
+        const candidate = this.#isAlone ? undefined : this.#candidates.take(choice);
         if (candidate === undefined) {
           if (this.#candidates.isExhausted && this.#active.size === 0) return undefined;
           await this.#pause(changes);
@@ -162,6 +164,8 @@ export class LoopRunner<I extends LoopItem> {
         if (begun !== undefined) return begun;
       }
       return undefined;
+    } catch (error) {
+      return this.#fail(error);
     } finally {
       this.#idle.callNext();
     }
@@ -199,7 +203,7 @@ export class LoopRunner<I extends LoopItem> {
       }
     }
     if (this.#settleCandidate(candidate, { hasAsked: false })) return undefined;
-    if (state.progress.costUsd >= this.#settings.maxBudgetUsd) this.#halt('max-budget');
+    if (this.#hasBudget && state.progress.costUsd >= this.#settings.maxBudgetUsd) this.#halt('max-budget');
     if (this.#counts.started >= this.#settings.maxItems) return await this.#atMaxItems(candidate);
     if (this.#stop !== undefined) return undefined;
     this.#counts.started += 1;
@@ -243,7 +247,6 @@ export class LoopRunner<I extends LoopItem> {
   /** Puts a candidate where it belongs by what the state knows of it; false: it can be claimed. */
   #settleCandidate(candidate: Candidate<I>, { hasAsked }: { readonly hasAsked: boolean }): boolean {
     const { state } = this.#settings;
-    const nowMs = state.environment.monotonicMs();
     if (hasAsked && this.#settings.digest !== undefined && !state.isOutstanding(candidate.id)) {
       // Its outcome was not known when its turn began: in another turn it is compared with what it was.
       this.#candidates.putBack(candidate, 'time');
@@ -251,9 +254,9 @@ export class LoopRunner<I extends LoopItem> {
     }
     if (this.#skipIfDone(candidate)) return true;
     const { standing, waitMs } = state.standing(candidate.id);
-    if (waitMs > 0) this.#candidates.putBack(candidate, 'time', nowMs + waitMs);
+    if (waitMs > 0) this.#candidates.putBack(candidate, 'time', this.#nowMs + waitMs);
     else if (standing === 'must-run-alone' && this.#active.size > 0) this.#candidates.putBack(candidate, 'being-alone');
-    else if (hasAsked) this.#candidates.putBack(candidate, 'holder', nowMs + HELD_POLL_MS);
+    else if (hasAsked) this.#candidates.putBack(candidate, 'holder', this.#nowMs + HELD_POLL_MS);
     else return false;
     return true;
   }
@@ -274,12 +277,11 @@ export class LoopRunner<I extends LoopItem> {
     const { state } = this.#settings;
     const { id } = candidate;
     const isHeld = (): boolean => state.standing(id).standing === 'held-elsewhere';
-    const ageMs = state.environment.monotonicMs() - this.#refreshedMs;
-    const isOld = ageMs >= (isHeld() ? HELD_POLL_MS : SHARED_AGE_MS);
+    const isOld = (): boolean => this.#nowMs - this.#refreshedMs >= (isHeld() ? HELD_POLL_MS : SHARED_AGE_MS);
     // What others took meanwhile need not be asked for; and before asking for what they hold, see whether that has ended. Whose claim is
     // refused, and who takes itself for alone, has others that its view lacks: it would ask for all that they did, in the same order.
-    if (state.othersAtWork > 0 ? isOld : this.#wasRefused) {
-      this.#refreshedMs = state.environment.monotonicMs();
+    if (state.othersAtWork > 0 ? isOld() : this.#wasRefused) {
+      this.#refreshedMs = this.#nowMs;
       await state.refresh();
       this.#wasRefused = false;
       this.#candidates.prune((ahead) => this.#needsNoTurn(ahead));
@@ -288,7 +290,7 @@ export class LoopRunner<I extends LoopItem> {
     const isHeldByTheLiving = state.othersAtWork > 0 && isHeld();
     if (isHeldByTheLiving || !state.isOutstanding(id)) return undefined;
     // Only now: it may take the reading of a large file, and what others hold is looked at again and again.
-    const digest = await this.#changedItems.digestOf(candidate);
+    const digest = this.#settings.digest === undefined ? undefined : await this.#changedItems.digestOf(candidate);
     const claim = await state.claim(id, { digest });
     if (claim === undefined) this.#wasRefused = true;
     return claim;
@@ -311,6 +313,7 @@ export class LoopRunner<I extends LoopItem> {
     }
   }
 
+  /** Records how the work on a claimed item ended. Never rejects. */
   async #record(id: string, claim: Claim, end: WorkEnd, item: I): Promise<void> {
     if (!this.#active.has(id)) return; // It was given back before its work ended.
     if (end === 'cut-short') return await this.#giveBack(id, claim);
@@ -322,8 +325,8 @@ export class LoopRunner<I extends LoopItem> {
       await claim.release().catch(() => undefined);
     } catch (error) {
       if (!isLoopStateError(error, 'LOOPSTATE_LEASE_LOST')) {
-        await this.#giveBack(id, claim);
-        throw error;
+        this.#fail(error);
+        return await this.#giveBack(id, claim);
       }
       this.#counts.lost += 1;
       this.#candidates.putBack({ id, item }, 'holder');
@@ -364,8 +367,12 @@ export class LoopRunner<I extends LoopItem> {
     };
   }
 
+  get #nowMs(): number {
+    return this.#settings.state.environment.monotonicMs();
+  }
+
   #comeBack(type: 'glitch' | 'retry', id: string, item: I, reason: string, waitMs: number): LoopEvent {
-    this.#candidates.putBack({ id, item }, 'time', this.#settings.state.environment.monotonicMs() + waitMs);
+    this.#candidates.putBack({ id, item }, 'time', this.#nowMs + waitMs);
     return { type, id, reason, waitMs };
   }
 
@@ -375,6 +382,7 @@ export class LoopRunner<I extends LoopItem> {
     return Math.ceil(fullMs * (1 - this.#settings.state.environment.random() / 2));
   }
 
+  /** Never rejects. */
   async #giveBack(id: string, claim: Claim): Promise<void> {
     this.#active.delete(id);
     try {
@@ -382,8 +390,8 @@ export class LoopRunner<I extends LoopItem> {
       this.#emit({ type: 'given-back', id });
     } catch (error) {
       // It comes back by itself once this run is found dead; the loop is ending anyway.
-      if (!isLoopStateError(error)) throw error;
-      this.#emit({ type: 'unavailable', error });
+      if (isLoopStateError(error)) this.#emit({ type: 'unavailable', error });
+      else this.#fail(error);
     }
     this.#idle.wake();
   }

@@ -166,12 +166,14 @@ export class LoopState {
 
   /** The older form of `claim`: true if this run holds the item now. Errors: as `claim`. */
   async begin(id: string): Promise<boolean> {
-    return (await this.claim(id)) !== undefined;
+    checkId(id);
+    this.#assertOpen();
+    return (await this.#claims.claim(id)) !== undefined;
   }
 
   /** The older form of `Claim.end`. Errors: as there, and `LOOPSTATE_NOT_CLAIMED` without a `begin`. */
   async end(id: string, result: ItemResult): Promise<ItemStatus> {
-    return await this.#claims.end(checkId(id), result);
+    return await this.#claims.endClaim(this.#claims.held(checkId(id)), result);
   }
 
   /** Gives back one item, or all that this run holds. Errors: as `Claim.release`. */

@@ -65,7 +65,7 @@ export class StoreLink {
    */
   async send(writes: Writes, by: string): Promise<CommitResult> {
     const { puts = [], deletes = [], durability = 'synced' } = writes;
-    const checks: Check[] = [...(writes.checks ?? []), ...deletes];
+    const checks: Check[] = writes.checks === undefined ? [...deletes] : [...writes.checks, ...deletes];
     const valued: Put[] = [];
     for (const { key, value, revision } of puts) {
       checks.push({ key, revision });
