@@ -10,7 +10,7 @@
  * Zeros at the end are space for lines to come; a journal that was not cut always ends with some.
  */
 import type { EncodedPut } from '@loopstate/core';
-import { endOfContent, readLines, sealLine } from './lines.js';
+import { endOfContent, quoted, readLines, sealLine } from './lines.js';
 import type { LogEntry } from './record-log.js';
 import { FORMAT } from './snapshot.js';
 
@@ -57,8 +57,9 @@ export function encodeJournalHeader(header: JournalHeader): string {
 
 /** The line of one commit, newline included. */
 export function encodeCommit(revision: number, at: number, puts: readonly EncodedPut[], deletes: readonly string[]): string {
-  const written = puts.map(({ key, text }) => `[${JSON.stringify(key)},${text}]`);
-  return `${sealLine(`${revision},${at},[${written.join(',')}],${JSON.stringify(deletes)}]`)}\n`;
+  let written = '';
+  for (const { key, text } of puts) written += `${written === '' ? '' : ','}[${quoted(key)},${text}]`;
+  return `${sealLine(`${revision},${at},[${written}],[${deletes.map(quoted).join(',')}]]`)}\n`;
 }
 
 /** Reads the first line of what may be a journal, and takes it at its word for the rest. */

@@ -15,6 +15,12 @@ const OPENING_BYTES = 12;
 /** A bad line is searched for this many lines that damage glued to it. */
 const GLUED_LINES_MAX = 64;
 
+/** Text whose JSON is itself between quotes. */
+const PLAIN = /^[ !#-[\]-~]*$/;
+
+/** Each byte as two digits. */
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 /** Space is compared in such pieces. */
 const ZEROS = Buffer.alloc(1_024);
 
@@ -26,17 +32,24 @@ export interface Stretch {
   readonly members?: readonly unknown[];
 }
 
+/** A key as JSON. `JSON.stringify` takes several times as long, and almost every key needs nothing but quotes. */
+export function quoted(key: string): string {
+  return PLAIN.test(key) ? `"${key}"` : JSON.stringify(key);
+}
+
 /** A checksum as it stands in a file. */
-export function checksum(bytes: string | Uint8Array, running = 0): string {
-  return crc32(bytes, running).toString(16).padStart(8, '0');
+export function checksum(bytes: string | Uint8Array): string {
+  return hexOf(crc32(bytes));
 }
 
 /** A checksum over several pieces, one after another. */
 export function checksumOf(...pieces: readonly Uint8Array[]): string {
-  return pieces
-    .reduce((running, piece) => crc32(piece, running), 0)
-    .toString(16)
-    .padStart(8, '0');
+  return hexOf(pieces.reduce((running, piece) => crc32(piece, running), 0));
+}
+
+/** By bytes: `toString(16)` takes as long as the checksum itself. */
+function hexOf(crc: number): string {
+  return `${HEX[crc >>> 24]}${HEX[(crc >>> 16) & 0xff]}${HEX[(crc >>> 8) & 0xff]}${HEX[crc & 0xff]}`;
 }
 
 /** The line, without its newline, whose array goes on with `rest` (which ends with the closing bracket). */

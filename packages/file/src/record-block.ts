@@ -10,6 +10,7 @@
 import { promisify } from 'node:util';
 import { deflateRaw, inflateRaw, inflateRawSync } from 'node:zlib';
 import type { Json, StateRecord } from '@loopstate/core';
+import { quoted } from './lines.js';
 import type { LogEntry } from './record-log.js';
 
 const QUOTE = 0x22;
@@ -173,7 +174,7 @@ export class RecordBlock {
     const revision = this.revisions[index] as number;
     if (this.isDeletion(index)) return { key, revision, at: 0, text: undefined };
     const text = bytes.toString('utf8', this.#startOf(index), this.#ends[index]);
-    const atStart = 3 + JSON.stringify(key).length + String(revision).length;
+    const atStart = 3 + quoted(key).length + String(revision).length;
     const atEnd = text.indexOf(',', atStart);
     return { key, revision, at: Number(text.slice(atStart, atEnd)), text: text.slice(atEnd + 1, -1) };
   }
@@ -226,7 +227,7 @@ export class RecordBlock {
 
 /** A record as it stands in a line. */
 export function encodeRecord({ key, revision, at, text }: LogEntry): string {
-  return `[${JSON.stringify(key)},${revision},${at},${text}]`;
+  return `[${quoted(key)},${revision},${at},${text}]`;
 }
 
 function keyText(bytes: Buffer, start: number, end: number): string {

@@ -289,12 +289,14 @@ export class FileStore {
     let isSynced = false;
     for (const waiting of group) {
       const { checks, puts, deletes, durability } = waiting.commit;
-      const conflicts: Conflict[] = [];
+      let conflicts: Conflict[] | undefined;
       for (const { key, revision } of checks) {
         const conflict = this.#conflict(overlay.get(key), key, revision);
-        if (conflict !== undefined) conflicts.push(conflict);
+        if (conflict === undefined) continue;
+        conflicts ??= [];
+        conflicts.push(conflict);
       }
-      if (conflicts.length > 0) {
+      if (conflicts !== undefined) {
         judged.push({ waiting, result: { ok: false, conflicts } });
         continue;
       }
