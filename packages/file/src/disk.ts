@@ -106,6 +106,9 @@ export async function makeDirectories(disk: Disk, directory: string): Promise<vo
 
 const FS = fs.constants;
 
+/** The most that is asked for in one reading. */
+const READ_BYTES_MAX = 1_024 * 1_024 * 1_024;
+
 /** On Linux, a descriptor opened with this flag makes each write durable in one call, with the size where it changed. */
 const SYNCED_WRITES: number | undefined = process.platform === 'linux' ? FS.O_DSYNC : undefined;
 
@@ -229,12 +232,12 @@ async function openBoth(path: string, write?: WriteOnce): Promise<DiskFile> {
 async function readFrom(path: string, fromByte = 0): Promise<Buffer> {
   const handle = await fs.promises.open(path, 'r');
   try {
-    if (fromByte === 0) return await handle.readFile();
+    // At once: what `readFile` does, in pieces of half a MiB, takes three times as long.
     const { size } = await handle.stat();
-    const bytes = Buffer.alloc(Math.max(0, size - fromByte));
+    const bytes = Buffer.allocUnsafe(Math.max(0, size - fromByte));
     let done = 0;
     while (done < bytes.length) {
-      const { bytesRead } = await handle.read(bytes, done, bytes.length - done, fromByte + done);
+      const { bytesRead } = await handle.read(bytes, done, Math.min(bytes.length - done, READ_BYTES_MAX), fromByte + done);
       if (bytesRead === 0) break; // It was cut in between.
       done += bytesRead;
     }

@@ -87,11 +87,14 @@ export async function readStoreFiles(disk: Disk, names: StoreNames): Promise<Rea
       return Buffer.alloc(0);
     }
   };
-  const state = await read('state', names.state);
-  const previous = await read('previous', names.previous);
+  const [state, previous, ...journalBytes] = await Promise.all([
+    read('state', names.state),
+    read('previous', names.previous),
+    ...generations.map((generation) => read(generation, names.journal(generation))),
+  ]);
   const journals = new Map<number, Buffer>();
-  for (const generation of generations) {
-    const bytes = await read(generation, names.journal(generation));
+  for (const [index, generation] of generations.entries()) {
+    const bytes = journalBytes[index];
     if (bytes !== undefined) journals.set(generation, bytes);
   }
   const isPreviousState = stamp !== undefined && stamp.inode !== 0n && stamp.inode === stampOfPrevious?.inode;
