@@ -10,11 +10,15 @@ const COMPLETED = 1;
 const FAILED = 2;
 const QUARANTINED = 3;
 
+const UINT32_VALUES = 2 ** 32;
+
 /** See the file's comment. */
 export class SettledItems {
   readonly #ids = new KeyTable();
-  /** By slot; 0 where there is no item. */
-  readonly #revisions = new Column(Float64Array);
+  /** By slot, the lower half of the revision; 0 where there is no item. */
+  readonly #revisions = new Column(Uint32Array);
+  /** By slot, the upper half, where it is not 0: four thousand million commits come first. */
+  readonly #upperHalves = new Map<number, number>();
   readonly #kinds = new Column(Uint8Array);
   /** By slot, of those that cost anything. */
   readonly #costs = new Map<number, number>();
@@ -26,7 +30,7 @@ export class SettledItems {
   /** The revision of an item's record; 0: the item is not there. */
   revisionOf(id: string): number {
     const slot = this.#ids.find(id);
-    return slot === -1 ? 0 : this.#revisions.at(slot);
+    return slot === -1 ? 0 : this.#revisionAt(slot);
   }
 
   get(id: string): KnownItem | undefined {
@@ -37,10 +41,10 @@ export class SettledItems {
   /** Sets an item, unless what is there is as new. Returns what was there. */
   setNewer(id: string, { revision, status, quarantined, costUsd }: Omit<KnownItem, 'seenMs' | 'record'>): KnownItem | undefined {
     const slot = this.#ids.place(id);
-    const known = this.#revisions.at(slot);
+    const known = this.#revisionAt(slot);
     const before = known === 0 ? undefined : this.#itemAt(slot);
     if (known >= revision) return before;
-    this.#revisions.set(slot, revision);
+    this.#setRevision(slot, revision);
     this.#kinds.set(slot, quarantined ? QUARANTINED : status === 'completed' ? COMPLETED : FAILED);
     if (costUsd > 0) this.#costs.set(slot, costUsd);
     else this.#costs.delete(slot);
@@ -50,7 +54,7 @@ export class SettledItems {
   delete(id: string): void {
     const slot = this.#ids.remove(id);
     if (slot === -1) return;
-    this.#revisions.set(slot, 0);
+    this.#setRevision(slot, 0);
     this.#costs.delete(slot);
   }
 
@@ -62,14 +66,26 @@ export class SettledItems {
   clear(): void {
     this.#ids.clear();
     this.#revisions.clear();
+    this.#upperHalves.clear();
     this.#kinds.clear();
     this.#costs.clear();
+  }
+
+  #revisionAt(slot: number): number {
+    const lower = this.#revisions.at(slot);
+    return this.#upperHalves.size === 0 ? lower : lower + (this.#upperHalves.get(slot) ?? 0) * UINT32_VALUES;
+  }
+
+  #setRevision(slot: number, revision: number): void {
+    this.#revisions.set(slot, revision % UINT32_VALUES);
+    if (revision >= UINT32_VALUES) this.#upperHalves.set(slot, Math.floor(revision / UINT32_VALUES));
+    else this.#upperHalves.delete(slot);
   }
 
   #itemAt(slot: number): KnownItem {
     const kind = this.#kinds.at(slot);
     return {
-      revision: this.#revisions.at(slot),
+      revision: this.#revisionAt(slot),
       status: kind === COMPLETED ? 'completed' : 'failed',
       costUsd: this.#costs.get(slot) ?? 0,
       quarantined: kind === QUARANTINED,

@@ -23,6 +23,10 @@ const CLOSING_BRACKET = 0x5d;
 const OPENING_BRACE = 0x7b;
 const CLOSING_BRACE = 0x7d;
 const ASCII_LAST = 0x7f;
+const UINT32_MAX = 0xffff_ffff;
+
+/** More than a line ever has. */
+export const BLOCK_ENTRIES_MAX = 2_048;
 
 /** What stands between two records. */
 const BETWEEN = Buffer.from(',');
@@ -48,7 +52,10 @@ export interface ChosenRecords {
 /** See the file's comment. */
 export class RecordBlock {
   readonly count: number;
-  readonly revisions: Float64Array;
+  /** The smallest revision. */
+  readonly first: number;
+  /** By how much that of each record is larger. */
+  readonly #beyondFirst: Uint32Array | Float64Array;
   /** Of each record the slot of its key. */
   readonly slots: Int32Array;
   /** Where each record ends. */
@@ -59,8 +66,12 @@ export class RecordBlock {
   #deflated: Buffer | undefined;
 
   private constructor(parts: { bytes: Buffer; ends: Uint32Array; revisions: Float64Array; slots: Int32Array }) {
+    const { revisions } = parts;
     this.count = parts.ends.length;
-    this.revisions = parts.revisions;
+    this.first = revisions[0] ?? 0;
+    const isFar = (revisions.at(-1) ?? 0) - this.first > UINT32_MAX;
+    this.#beyondFirst = isFar ? new Float64Array(this.count) : new Uint32Array(this.count);
+    for (let index = 0; index < this.count; index++) this.#beyondFirst[index] = (revisions[index] as number) - this.first;
     this.slots = parts.slots;
     this.#ends = parts.ends;
     this.#bytes = parts.bytes;
@@ -89,17 +100,15 @@ export class RecordBlock {
    * this release does it, though they may be sound.
    */
   static ofLine(bytes: Buffer): RecordBlock | undefined {
-    const scan = new RecordScan(bytes);
-    while (scan.next());
-    if (!scan.isAtEnd) return undefined;
-    const { ends, revisions } = scan;
+    const count = findRecords(bytes);
+    if (count === undefined) return undefined;
     const block = new RecordBlock({
       bytes,
-      ends: Uint32Array.from(ends),
-      revisions: Float64Array.from(revisions),
-      slots: new Int32Array(ends.length),
+      ends: FOUND.ends.slice(0, count),
+      revisions: FOUND.revisions.subarray(0, count),
+      slots: new Int32Array(count),
     });
-    block.#keyPlaces = Int32Array.from(scan.keyPlaces);
+    block.#keyPlaces = FOUND.keyPlaces.slice(0, 2 * count);
     return block;
   }
 
@@ -119,17 +128,19 @@ export class RecordBlock {
   entries(): LogEntry[] {
     const places = this.#keyPlaces ?? new Int32Array();
     const bytes = this.bytes();
-    return Array.from(this.revisions, (_, index) =>
+    return Array.from({ length: this.count }, (_, index) =>
       this.entryAt(index, keyText(bytes, places[2 * index] as number, Math.abs(places[2 * index + 1] as number)), bytes),
     );
   }
 
-  get first(): number {
-    return this.revisions[0] ?? 0;
+  /** The largest revision. */
+  get last(): number {
+    return this.count === 0 ? 0 : this.revisionAt(this.count - 1);
   }
 
-  get last(): number {
-    return this.revisions[this.count - 1] ?? 0;
+  /** The revision of a record. */
+  revisionAt(index: number): number {
+    return this.first + (this.#beyondFirst[index] as number);
   }
 
   /** How many bytes its records have, inflated. */
@@ -171,7 +182,7 @@ export class RecordBlock {
 
   /** One record, whose key is known; `bytes`: those of the block. */
   entryAt(index: number, key: string, bytes: Buffer): LogEntry {
-    const revision = this.revisions[index] as number;
+    const revision = this.revisionAt(index);
     if (this.isDeletion(index)) return { key, revision, at: 0, text: undefined };
     const text = bytes.toString('utf8', this.#startOf(index), this.#ends[index]);
     const atStart = 3 + quoted(key).length + String(revision).length;
@@ -234,88 +245,65 @@ function keyText(bytes: Buffer, start: number, end: number): string {
   return JSON.parse(bytes.toString('utf8', start - 1, end + 1)) as string;
 }
 
-/** Finds the records in the bytes of a line, without making values of them. */
-class RecordScan {
-  readonly ends: number[] = [];
-  readonly revisions: number[] = [];
-  /** As in {@link RecordBlock}. */
-  readonly keyPlaces: number[] = [];
-  isAtEnd = false;
-  readonly #bytes: Uint8Array;
-  #at = 0;
+/** Where the records of the line that was looked at last are; as in {@link RecordBlock}. */
+const FOUND = {
+  ends: new Uint32Array(BLOCK_ENTRIES_MAX),
+  revisions: new Float64Array(BLOCK_ENTRIES_MAX),
+  keyPlaces: new Int32Array(2 * BLOCK_ENTRIES_MAX),
+} as const;
 
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-    this.isAtEnd = bytes.length === 0;
-  }
-
-  /** Goes to the next record; false: there is none, or it is not written as expected. */
-  next(): boolean {
-    const bytes = this.#bytes;
-    if (this.isAtEnd) return false;
-    if (this.ends.length > 0 && bytes[this.#at++] !== COMMA) return false;
-    if (bytes[this.#at++] !== OPENING_BRACKET || bytes[this.#at++] !== QUOTE) return false;
-    if (!this.#readKey() || bytes[this.#at++] !== COMMA) return false;
-    const revision = this.#readNumber();
-    if (bytes[this.#at++] !== COMMA) return false;
-    this.#readNumber();
-    if (bytes[this.#at++] !== COMMA || !this.#skipValue()) return false;
-    this.revisions.push(revision);
-    this.ends.push(this.#at);
-    this.isAtEnd = this.#at === bytes.length;
-    return true;
-  }
-
-  #readKey(): boolean {
-    const bytes = this.#bytes;
-    const start = this.#at;
+/** Finds the records in the bytes of a line, without making values of them; `undefined`: they are too many, or not written as expected. */
+function findRecords(bytes: Uint8Array): number | undefined {
+  const { ends, revisions, keyPlaces } = FOUND;
+  const { length } = bytes;
+  let at = 0;
+  let count = 0;
+  while (at < length) {
+    if (count === BLOCK_ENTRIES_MAX) return undefined;
+    if (at > 0 && bytes[at++] !== COMMA) return undefined;
+    if (bytes[at++] !== OPENING_BRACKET || bytes[at++] !== QUOTE) return undefined;
+    const start = at;
     let isPlain = true;
-    for (; this.#at < bytes.length; this.#at++) {
-      const byte = bytes[this.#at] as number;
-      if (byte === QUOTE) {
-        this.keyPlaces.push(start, isPlain ? this.#at : -this.#at);
-        this.#at++;
-        return true;
-      }
-      if (byte > ASCII_LAST) isPlain = false;
-      if (byte === BACKSLASH) {
-        isPlain = false;
-        this.#at++;
-      }
+    for (; at < length && bytes[at] !== QUOTE; at++) {
+      if ((bytes[at] as number) > ASCII_LAST) isPlain = false;
+      if (bytes[at] !== BACKSLASH) continue;
+      isPlain = false;
+      at++;
     }
-    return false;
+    keyPlaces[2 * count] = start;
+    keyPlaces[2 * count + 1] = isPlain ? at : -at;
+    if (bytes[at++] !== QUOTE || bytes[at++] !== COMMA) return undefined;
+    let revision = 0;
+    for (; isDigit(bytes[at]); at++) revision = revision * 10 + (bytes[at] as number) - ZERO;
+    if (bytes[at++] !== COMMA) return undefined;
+    while (isDigit(bytes[at])) at++;
+    if (bytes[at++] !== COMMA) return undefined;
+    at = endOfRecord(bytes, at);
+    if (at === -1) return undefined;
+    revisions[count] = revision;
+    ends[count++] = at;
   }
+  return count;
+}
 
-  #readNumber(): number {
-    const bytes = this.#bytes;
-    let value = 0;
-    for (; this.#at < bytes.length; this.#at++) {
-      const byte = bytes[this.#at] as number;
-      if (byte < ZERO || byte > NINE) break;
-      value = value * 10 + byte - ZERO;
-    }
-    return value;
-  }
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= ZERO && byte <= NINE;
+}
 
-  /** To behind the bracket that ends the record. */
-  #skipValue(): boolean {
-    const bytes = this.#bytes;
-    const { length } = bytes;
-    let depth = 0;
-    for (let at = this.#at; at < length; at++) {
-      const byte = bytes[at];
-      if (byte === QUOTE) {
-        for (at++; bytes[at] !== QUOTE; at++) {
-          if (at >= length) return false;
-          if (bytes[at] === BACKSLASH) at++;
-        }
-      } else if (byte === OPENING_BRACKET || byte === OPENING_BRACE) depth++;
-      else if (byte === CLOSING_BRACE) depth--;
-      else if (byte === CLOSING_BRACKET && depth-- === 0) {
-        this.#at = at + 1;
-        return true;
+/** Behind the bracket that ends the record whose value begins at `start`; -1: there is none. */
+function endOfRecord(bytes: Uint8Array, start: number): number {
+  const { length } = bytes;
+  let depth = 0;
+  for (let at = start; at < length; at++) {
+    const byte = bytes[at];
+    if (byte === QUOTE) {
+      for (at++; bytes[at] !== QUOTE; at++) {
+        if (at >= length) return -1;
+        if (bytes[at] === BACKSLASH) at++;
       }
-    }
-    return false;
+    } else if (byte === OPENING_BRACKET || byte === OPENING_BRACE) depth++;
+    else if (byte === CLOSING_BRACE) depth--;
+    else if (byte === CLOSING_BRACKET && depth-- === 0) return at + 1;
   }
+  return -1;
 }

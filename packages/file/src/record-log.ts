@@ -12,14 +12,14 @@
  */
 import { Column, decodeValue, KeyTable, type StateChange, type StateRecord } from '@loopstate/core';
 import { LogCut } from './log-cut.js';
-import { type ChosenRecords, type KeyVisitor, RecordBlock } from './record-block.js';
+import { BLOCK_ENTRIES_MAX, type ChosenRecords, type KeyVisitor, RecordBlock } from './record-block.js';
 
 /** A chunk is closed when it has so many entries, at the end of a commit; a commit writes at most as many. */
 const CHUNK_ENTRIES = 1_000;
 /** Or so much text: what is packed, joined or decoded in one piece must neither stall its process nor outgrow what a string can hold. */
 const CHUNK_CHARS = 2 * 1_024 * 1_024;
-/** More than a chunk ever has. */
-export const PLACES_PER_CHUNK = 2_048;
+/** A place has so many bits for the index within a chunk. */
+const PLACE_BITS = Math.log2(BLOCK_ENTRIES_MAX);
 const DELETIONS_MAX = 10_000;
 const SWEEPS_PER_CHUNK = 2;
 /** A chunk that has become emptier than this is packed anew. */
@@ -67,8 +67,8 @@ export interface ChunkSlice {
 /** See the invariants above. */
 export class RecordLog {
   readonly #keys = new KeyTable();
-  /** Of each slot the place of its standing entry, plus 1: chunk id × {@link PLACES_PER_CHUNK} + index. */
-  readonly #places = new Column(Float64Array);
+  /** Of each slot the place of its standing entry, plus 1: chunk id × {@link BLOCK_ENTRIES_MAX} + index. */
+  readonly #places = new Column(Uint32Array);
   /** Of each slot whether its entry is a record. */
   readonly #isRecord = new Column(Uint8Array);
   readonly #chunks = new Map<number, Chunk>();
@@ -78,6 +78,9 @@ export class RecordLog {
   #growingSlots: number[] = [];
   #growingChars = 0;
   #growingId = 0;
+  /** The ids of chunks that are gone; no place names them. */
+  readonly #freeIds: number[] = [];
+  #ids = 1;
   #sweepAt = 0;
   #present = 0;
   #deletions: { readonly key: string; readonly revision: number }[] = [];
@@ -154,7 +157,7 @@ export class RecordLog {
     if (isFull && this.#growing.at(-1)?.revision !== entry.revision) this.#closeChunk();
     const slot = this.#keys.place(entry.key);
     this.#replace(slot, entry.key);
-    this.#places.set(slot, this.#growingId * PLACES_PER_CHUNK + this.#growing.length + 1);
+    this.#places.set(slot, placeOf(this.#growingId, this.#growing.length) + 1);
     this.#growing.push(entry);
     this.#growingSlots.push(slot);
     const isRecord = entry.text !== undefined;
@@ -188,7 +191,7 @@ export class RecordLog {
       const records = block.decode(this.#bytesOf(block));
       for (let index = 0; index < block.count; index++) {
         const slot = block.slots[index] as number;
-        const revision = block.revisions[index] as number;
+        const revision = block.revisionAt(index);
         if (revision <= after || !this.#stands(slot, id, index)) continue;
         const record = records[index];
         found.push(record === undefined ? { key: this.#keys.keyAt(slot), revision } : { key: record.key, revision, record });
@@ -249,16 +252,21 @@ export class RecordLog {
 
   /** Takes a block of records in, whose keys are not there yet and which come after all others. */
   #addBlock(block: RecordBlock): void {
-    const id = this.#growingId++;
+    const id = this.#growingId;
+    this.#growingId = this.#newId();
     for (let index = 0; index < block.count; index++) {
       const slot = block.slots[index] as number;
-      this.#places.set(slot, id * PLACES_PER_CHUNK + index + 1);
+      this.#places.set(slot, placeOf(id, index) + 1);
       this.#isRecord.set(slot, 1);
     }
     this.#present += block.count;
     const chunk = { id, standing: block.count, block };
     this.#chunks.set(id, chunk);
     this.#packed.push(chunk);
+  }
+
+  #newId(): number {
+    return this.#freeIds.pop() ?? this.#ids++;
   }
 
   /** The standing entry of a slot, if there is one, stands no longer. */
@@ -274,17 +282,17 @@ export class RecordLog {
 
   /** The packed chunk in which the entry of a slot is; none: it is in the growing one. */
   #chunkOf(slot: number): Chunk | undefined {
-    return this.#chunks.get(Math.floor((this.#places.at(slot) - 1) / PLACES_PER_CHUNK));
+    return this.#chunks.get((this.#places.at(slot) - 1) >>> PLACE_BITS);
   }
 
   #indexOf(slot: number): number {
-    return (this.#places.at(slot) - 1) % PLACES_PER_CHUNK;
+    return (this.#places.at(slot) - 1) & (BLOCK_ENTRIES_MAX - 1);
   }
 
   #revisionAt(slot: number): number {
     const chunk = this.#chunkOf(slot);
     const index = this.#indexOf(slot);
-    return (chunk === undefined ? this.#growing[index]?.revision : chunk.block.revisions[index]) as number;
+    return chunk === undefined ? (this.#growing[index] as LogEntry).revision : chunk.block.revisionAt(index);
   }
 
   #entryOf(slot: number, key: string): LogEntry {
@@ -300,7 +308,7 @@ export class RecordLog {
   }
 
   #stands(slot: number, id: number, index: number): boolean {
-    return this.#places.at(slot) === id * PLACES_PER_CHUNK + index + 1;
+    return this.#places.at(slot) === placeOf(id, index) + 1;
   }
 
   /** Adds what stands in a packed chunk; true: that is enough. */
@@ -308,7 +316,7 @@ export class RecordLog {
     const bytes = this.#bytesOf(block);
     for (let index = 0; index < block.count; index++) {
       const slot = block.slots[index] as number;
-      const revision = block.revisions[index] as number;
+      const revision = block.revisionAt(index);
       if (revision <= after || !this.#stands(slot, id, index)) continue;
       if (isEnough(found, atLeast, revision)) return true;
       found.push(block.entryAt(index, this.#keys.keyAt(slot), bytes));
@@ -337,8 +345,10 @@ export class RecordLog {
       entries.push(this.#growing[index] as LogEntry);
       slots.push(slot);
     }
-    if (entries.length > 0) this.#packed.push(this.#makeChunk(id, entries, slots));
-    this.#growingId++;
+    if (entries.length > 0) {
+      this.#packed.push(this.#makeChunk(id, entries, slots));
+      this.#growingId = this.#newId();
+    }
     this.#growing = [];
     this.#growingSlots = [];
     this.#growingChars = 0;
@@ -348,7 +358,7 @@ export class RecordLog {
 
   #makeChunk(id: number, entries: readonly LogEntry[], slots: readonly number[]): Chunk {
     const chunk = { id, standing: entries.length, block: RecordBlock.pack(entries, slots) };
-    for (const [index, slot] of slots.entries()) this.#places.set(slot, id * PLACES_PER_CHUNK + index + 1);
+    for (const [index, slot] of slots.entries()) this.#places.set(slot, placeOf(id, index) + 1);
     this.#chunks.set(id, chunk);
     return chunk;
   }
@@ -367,9 +377,12 @@ export class RecordLog {
     const old = isJoined ? [before, chunk] : [chunk];
     const entries: LogEntry[] = [];
     for (const each of old) this.#collect(each, { after: 0, atLeast: Number.POSITIVE_INFINITY, found: entries });
-    for (const { id } of old) this.#chunks.delete(id);
+    for (const { id } of old) {
+      this.#chunks.delete(id);
+      this.#freeIds.push(id);
+    }
     const slots = entries.map(({ key }) => this.#keys.find(key));
-    const joined = entries.length === 0 ? [] : [this.#makeChunk(chunk.id, entries, slots)];
+    const joined = entries.length === 0 ? [] : [this.#makeChunk(this.#newId(), entries, slots)];
     const from = this.#sweepAt - (old.length - 1);
     this.#packed.splice(from, old.length, ...joined);
     this.#sweepAt = from + joined.length;
@@ -394,6 +407,10 @@ export class RecordLog {
     this.#keys.remove(key);
     this.#forgotten = Math.max(this.#forgotten, revision);
   }
+}
+
+function placeOf(id: number, index: number): number {
+  return id * BLOCK_ENTRIES_MAX + index;
 }
 
 function isOneChunk(a: Chunk, b: Chunk): boolean {

@@ -14,7 +14,7 @@
  */
 import { checksum, checksumOf, endOfContent, readLines } from './lines.js';
 import { encodeRecord, RecordBlock } from './record-block.js';
-import { type LogEntry, PLACES_PER_CHUNK } from './record-log.js';
+import type { LogEntry } from './record-log.js';
 
 /** The format that this release writes, for snapshots and journals. */
 export const FORMAT = 1;
@@ -151,7 +151,7 @@ function readWhole(bytes: Buffer, content: number, { header, checksum: first, en
     const sum = checksum(bytes.subarray(at + LINE_OPENING, sealed));
     if (bytes.toString('latin1', at, at + LINE_OPENING) !== `["${sum}",`) return undefined;
     const block = RecordBlock.ofLine(bytes.subarray(start + 2, sealed - 2));
-    if (block === undefined || block.count > PLACES_PER_CHUNK || block.first <= newest) return undefined;
+    if (block === undefined || block.first <= newest) return undefined;
     blocks.push(block);
     records += block.count;
     newest = block.last;
