@@ -1,6 +1,7 @@
 export * from './backend.js';
 export { Calls } from './calls.js';
 export * from './checked-commit.js';
+export { checksumText } from './checksum.js';
 export type { Standing } from './claim-book.js';
 export { Column, type Numbers } from './column.js';
 export * from './diagnosis.js';

@@ -3,6 +3,7 @@
  * `["<crc32>",<rest>` is one JSON array. Each line can be judged alone, so damage costs what it touched and nothing more.
  */
 import { crc32 } from 'node:zlib';
+import { checksumText } from '@loopstate/core';
 
 const NEWLINE = 0x0a;
 const COMMA = 0x2c;
@@ -17,9 +18,6 @@ const GLUED_LINES_MAX = 64;
 
 /** Text whose JSON is itself between quotes. */
 const PLAIN = /^[ !#-[\]-~]*$/;
-
-/** Each byte as two digits. */
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 /** Space is compared in such pieces. */
 const ZEROS = Buffer.alloc(1_024);
@@ -39,17 +37,12 @@ export function quoted(key: string): string {
 
 /** A checksum as it stands in a file. */
 export function checksum(bytes: string | Uint8Array): string {
-  return hexOf(crc32(bytes));
+  return checksumText(crc32(bytes));
 }
 
 /** A checksum over several pieces, one after another. */
 export function checksumOf(...pieces: readonly Uint8Array[]): string {
-  return hexOf(pieces.reduce((running, piece) => crc32(piece, running), 0));
-}
-
-/** By bytes: `toString(16)` takes as long as the checksum itself. */
-function hexOf(crc: number): string {
-  return `${HEX[crc >>> 24]}${HEX[(crc >>> 16) & 0xff]}${HEX[(crc >>> 8) & 0xff]}${HEX[crc & 0xff]}`;
+  return checksumText(pieces.reduce((running, piece) => crc32(piece, running), 0));
 }
 
 /** The line, without its newline, whose array goes on with `rest` (which ends with the closing bracket). */

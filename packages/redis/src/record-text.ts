@@ -3,7 +3,7 @@
  * the JSON; the revision stands a second time as a score, and the scripts compare the two.
  */
 import { crc32 } from 'node:zlib';
-import { decodeValue, type StateRecord } from '@loopstate/core';
+import { checksumText, decodeValue, type StateRecord } from '@loopstate/core';
 
 const REVISION_PER_MS = 1_000;
 const CHECKSUM_DIGITS = 8;
@@ -28,5 +28,5 @@ function timeOf(revision: number): number {
 }
 
 function checksum(key: string, text: string): string {
-  return crc32(`${key}\0${text}`).toString(16).padStart(CHECKSUM_DIGITS, '0');
+  return checksumText(crc32(`${key}\0${text}`));
 }

@@ -286,6 +286,10 @@ describe('redis: bounds', () => {
     // What is put again is no longer among the deleted.
     await store.commit({ puts: keysOfRound(12).map((key) => ({ key, value: 1 })) });
     expect(await askRedis(server.port, 'ZCARD', `loopstate:{${job}}:tombstones`)).to.equal(9_000);
+    // Alone, and with others in one group.
+    await put(store, 'key-11-0');
+    await Promise.all(['key-11-1', 'key-11-2'].map((key) => put(store, key)));
+    expect(await askRedis(server.port, 'ZCARD', `loopstate:{${job}}:tombstones`)).to.equal(8_997);
   });
 
   it('changes/no-gap: one who reads from the start learns of deletions that are made meanwhile', async () => {
