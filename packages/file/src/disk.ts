@@ -176,11 +176,9 @@ class NodeFile implements DiskFile {
     return this.#writeOnce(this.#descriptor, bytes, position);
   }
 
-  async writeSynced(bytes: Uint8Array, position: number): Promise<number> {
-    if (this.#syncedDescriptor !== undefined) return this.#writeOnce(this.#syncedDescriptor, bytes, position);
-    const written = await this.#writeOnce(this.#descriptor, bytes, position);
-    await call((done) => fs.fdatasync(this.#descriptor, done));
-    return written;
+  writeSynced(bytes: Uint8Array, position: number): Promise<number> {
+    const descriptor = this.#syncedDescriptor;
+    return descriptor === undefined ? this.#writeAndSync(bytes, position) : this.#writeOnce(descriptor, bytes, position);
   }
 
   sync(): Promise<void> {
@@ -206,6 +204,12 @@ class NodeFile implements DiskFile {
   async close(): Promise<void> {
     if (this.#syncedDescriptor !== undefined) fs.closeSync(this.#syncedDescriptor);
     fs.closeSync(this.#descriptor);
+  }
+
+  async #writeAndSync(bytes: Uint8Array, position: number): Promise<number> {
+    const written = await this.#writeOnce(this.#descriptor, bytes, position);
+    await call((done) => fs.fdatasync(this.#descriptor, done));
+    return written;
   }
 
   /** As far as this process may; -1: the one that it has. */

@@ -177,7 +177,6 @@ export class FileStore {
     await this.#compacting;
     try {
       if (this.#isChanged && this.#stoppedBy === undefined) {
-        this.#lookedAt = Number.NEGATIVE_INFINITY;
         await this.#lookAtLock();
         this.#assertRunning();
         await this.startAnew({ closed: true });
@@ -211,9 +210,9 @@ export class FileStore {
       await new Promise<void>((resolve) => process.nextTick(resolve));
       const group = takeGroup(this.#queue);
       try {
-        await this.#lookAtLock();
+        if (performance.now() - this.#lookedAt >= LOOK_EVERY_MS) await this.#lookAtLock();
         this.#assertRunning();
-        if (await this.#makeReady(group)) await this.#flush(group);
+        if (this.#isReady() || (await this.#makeReady(group))) await this.#flush(group);
       } catch (error) {
         this.#stop(group, error);
       }
@@ -222,7 +221,6 @@ export class FileStore {
   }
 
   async #lookAtLock(): Promise<void> {
-    if (performance.now() - this.#lookedAt < LOOK_EVERY_MS) return;
     this.#lookedAt = performance.now();
     try {
       await this.#parts.assertHeld();
@@ -250,11 +248,21 @@ export class FileStore {
     for (const { reject } of group) reject(trouble);
   }
 
-  /** Sees to a journal that can be written to; without one the group is told so. */
+  /** There is a journal that can be written to, and it is not yet to be compacted. */
+  #isReady(): boolean {
+    const isCompactionDue = this.#compacting === undefined && this.#journalBytes() > this.#compactAtBytes;
+    return this.#canAppend() && !isCompactionDue;
+  }
+
+  #canAppend(): boolean {
+    return !this.#needsSnapshot && this.#journal !== undefined && !this.#journal.hasFailed;
+  }
+
+  /** Sees to a journal that can be written to, or to its compaction; without one the group is told so. */
   async #makeReady(group: readonly Waiting[]): Promise<boolean> {
     try {
-      if (this.#needsSnapshot || !this.#hasGoodJournal()) await this.#startAfterFailure();
-      else if (this.#compacting === undefined && this.#journalBytes() > this.#compactAtBytes) await this.#compact();
+      if (this.#canAppend()) await this.#compact();
+      else await this.#startAfterFailure();
       return true;
     } catch (error) {
       const trouble = unavailable(error, `${this.names.state} cannot be written`);
@@ -340,10 +348,6 @@ export class FileStore {
     }
   }
 
-  #hasGoodJournal(): boolean {
-    return this.#journal !== undefined && !this.#journal.hasFailed;
-  }
-
   #journalBytes(): number {
     return this.#olderJournalBytes + (this.#journal?.bytes ?? 0);
   }
@@ -362,7 +366,7 @@ export class FileStore {
       await this.#beginJournal({ isSnapshotLater: true });
     } catch (error) {
       this.#reportFailedCompaction(error);
-      if (this.#needsSnapshot || !this.#hasGoodJournal()) await this.#startAfterFailure();
+      if (!this.#canAppend()) await this.#startAfterFailure();
       return;
     }
     this.#compacting = this.#writeSnapshot({ closed: false })
