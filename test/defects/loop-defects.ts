@@ -60,10 +60,11 @@ export const loopDefects: readonly Defect[] = [
     name: 'records an end over whatever stands there when its fence is refused',
     breaks: 'once-recorded',
     file: 'packages/core/src/claim-book.ts',
-    find: 'const result = await this.#options.guard.run(() => this.#link.send({ puts: [put] }, by));',
-    replace: `const first = await this.#options.guard.run(() => this.#link.send({ puts: [put] }, by));
+    find: 'return this.#settledBy(held, next, await this.#options.guard.run(() => this.#link.send({ puts }, by)));',
+    replace: `const first = await this.#options.guard.run(() => this.#link.send({ puts }, by));
     const standing = first.ok ? 0 : (first.conflicts[0]?.record?.revision ?? 0);
-    const result = first.ok ? first : await this.#link.send({ puts: [{ ...put, revision: standing }] }, by);`,
+    const again = puts.map((put) => ({ ...put, revision: standing }));
+    return this.#settledBy(held, next, first.ok ? first : await this.#link.send({ puts: again }, by));`,
     caughtBy: tests('refuses an end at once'),
   },
   {

@@ -8,6 +8,7 @@
  * - while an item runs alone, from before its claim is sent, nothing else is claimed;
  * - nothing is reported as recorded before the store acknowledged it.
  */
+import type { CommitResult } from './backend.js';
 import { Calls } from './calls.js';
 import { isLoopStateError, LeaseLostError, LoopStateError } from './errors.js';
 import { type ClaimKeeper, HeldClaim } from './held-claim.js';
@@ -60,12 +61,10 @@ export class ClaimBook implements ClaimKeeper {
   async claim(id: string, digest?: string): Promise<HeldClaim | undefined> {
     if (!this.#mayClaim(id)) return undefined;
     this.#claims.set(id, 'claiming');
-    this.#claiming.begin();
     let held: HeldClaim | undefined;
     try {
-      held = await this.#options.guard.run(() => this.#claim(id, digest));
+      held = await this.#claiming.make(() => this.#options.guard.run(() => this.#claim(id, digest)));
     } finally {
-      this.#claiming.end();
       if (held === undefined) this.#claims.delete(id);
       if (held === undefined && this.#alone === id) this.#alone = undefined;
     }
@@ -196,24 +195,25 @@ export class ClaimBook implements ClaimKeeper {
     return held;
   }
 
-  async endClaim(held: HeldClaim, result: ItemResult): Promise<ItemStatus> {
-    const checked = checkResult(result);
-    const next =
-      checked.status === 'glitch'
-        ? glitched(held.record, checked.reason, checked.cost, checked.retryAfterMs ?? 0)
-        : ended(held.record, checked, itemKey(held.id));
-    return await this.#settle(held, next);
+  endClaim(held: HeldClaim, result: ItemResult): Promise<ItemStatus> {
+    return this.#settle(held, () => {
+      const checked = checkResult(result);
+      if (checked.status !== 'glitch') return ended(held.record, checked, itemKey(held.id));
+      return glitched(held.record, checked.reason, checked.cost, checked.retryAfterMs ?? 0);
+    });
   }
 
-  async postponeClaim(held: HeldClaim, failure: ItemResult, waitMs: number): Promise<ItemStatus> {
-    const checked = checkResult(failure);
-    if (checked.status !== 'error') throw badResult(`its status is "${checked.status}", and only an "error" can be postponed`);
-    return await this.#settle(held, postponed(held.record, checked.reason, checked.cost, waitMs));
+  postponeClaim(held: HeldClaim, failure: ItemResult, waitMs: number): Promise<ItemStatus> {
+    return this.#settle(held, () => {
+      const checked = checkResult(failure);
+      if (checked.status !== 'error') throw badResult(`its status is "${checked.status}", and only an "error" can be postponed`);
+      return postponed(held.record, checked.reason, checked.cost, waitMs);
+    });
   }
 
   async releaseClaim(held: HeldClaim): Promise<void> {
     try {
-      await this.#settle(held, released(held.record));
+      await this.#settle(held, () => released(held.record));
     } catch (error) {
       if (isLoopStateError(error, 'LOOPSTATE_LEASE_LOST') || isLoopStateError(error, 'LOOPSTATE_NOT_CLAIMED')) return;
       // Nobody works on it any more, whatever the store says of it: the next claim of this run may take it.
@@ -223,13 +223,18 @@ export class ClaimBook implements ClaimKeeper {
   }
 
   /** Replaces the record of a claim, if the claim's fence still stands. */
-  async #settle(held: HeldClaim, next: NextRecord): Promise<ItemStatus> {
+  async #settle(held: HeldClaim, toNext: () => NextRecord): Promise<ItemStatus> {
+    const next = toNext();
     if (held.mode === 'settled') throw notClaimed(held.id);
     if (held.mode === 'lost') throw this.#forgetLost(held);
     const by = this.#link.nextBy(this.#membership.runId);
     held.sent.push(by);
-    const put = { key: itemKey(held.id), value: next, revision: held.fence };
-    const result = await this.#options.guard.run(() => this.#link.send({ puts: [put] }, by));
+    const puts = [{ key: itemKey(held.id), value: next, revision: held.fence }];
+    return this.#settledBy(held, next, await this.#options.guard.run(() => this.#link.send({ puts }, by)));
+  }
+
+  /** Takes in the answer to the commit that was to settle a claim. */
+  #settledBy(held: HeldClaim, next: NextRecord, result: CommitResult): ItemStatus {
     // A sending whose reply was lost for good may have applied before this one: then the record in the way is our own.
     const now = result.ok ? undefined : result.conflicts[0]?.record;
     const own = now && held.sent.includes((now.value as unknown as ItemRecord).by) ? (now.value as unknown as ItemRecord) : undefined;

@@ -397,14 +397,14 @@ export class LoopRunner<I extends LoopItem> {
   }
 
   /** Calls the store until it answers. `undefined`: it did not before `signal` said to give up, or the time for it ran out. */
-  async #persist<T>(action: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-    try {
-      return await action();
-    } catch (error) {
-      if (!isLoopStateError(error) || !error.retryable) throw error;
-      this.#blocked += 1;
-      if (this.#blocked === 1) this.#emit({ type: 'unavailable', error });
-    }
+  #persist<T>(action: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+    return action().catch((error: unknown) => this.#persistAfter(error, action, signal));
+  }
+
+  async #persistAfter<T>(trouble: unknown, action: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+    if (!isLoopStateError(trouble) || !trouble.retryable) throw trouble;
+    this.#blocked += 1;
+    if (this.#blocked === 1) this.#emit({ type: 'unavailable', error: trouble });
     let answer: { readonly value: T } | undefined;
     let isGivenUp = false;
     const ask = async (): Promise<T> => {

@@ -50,19 +50,10 @@ export class BackwardsGuard {
    * Makes a call, after the restoration that is due. Errors: those of the call, and of that restoration; `LOOPSTATE_UNAVAILABLE` in place of
    * `LOOPSTATE_WENT_BACKWARDS`: it may be made again.
    */
-  async run<T>(call: () => Promise<T>): Promise<T> {
-    if (this.#isDue) await this.#restoreOnce();
-    this.#calls.begin();
-    let answer: T;
-    try {
-      answer = await call();
-    } catch (cause) {
-      // Answered all the same: the restoration need not wait for it.
-      this.#calls.end();
-      return await this.#recover(cause);
-    }
-    this.#calls.end();
-    return answer;
+  run<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#isDue) return this.#restoreOnce().then(() => this.run(call));
+    // Whether it succeeds or not, it is answered: the restoration need not wait for it.
+    return this.#calls.make(call).catch(this.#recovered);
   }
 
   /** Guards a long reading, which others need not wait for: one that meets the loss breaks off. Errors: as of a call. */
@@ -74,6 +65,8 @@ export class BackwardsGuard {
       await this.#recover(error);
     }
   }
+
+  readonly #recovered = (cause: unknown): Promise<never> => this.#recover(cause);
 
   async #recover(cause: unknown): Promise<never> {
     if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;

@@ -31,6 +31,9 @@ export interface Writes {
   readonly durability?: Durability;
 }
 
+/** A commit with nothing left out. */
+type WholeCommit = Required<Commit>;
+
 /** How a reply that was lost is asked for again; about two seconds in all, then the caller decides. */
 const RESEND = { retries: 4, minTimeout: 50, factor: 3, randomize: true } as const;
 
@@ -64,15 +67,7 @@ export class StoreLink {
    * Errors: what the backend raises; `LOOPSTATE_OUTCOME_UNKNOWN` when no sending was answered.
    */
   async send(writes: Writes, by: string): Promise<CommitResult> {
-    const { puts = [], deletes = [], durability = 'synced' } = writes;
-    const checks: Check[] = writes.checks === undefined ? [...deletes] : [...writes.checks, ...deletes];
-    const valued: Put[] = [];
-    for (const { key, value, revision } of puts) {
-      checks.push({ key, revision });
-      // By spreading with another field behind it, V8 takes ten times as long.
-      valued.push({ key, value: Object.assign({}, value, { by }) as unknown as Json });
-    }
-    const commit = { checks, puts: valued, deletes: deletes.map(({ key }) => key), durability };
+    const commit = toCommit(writes, by);
     let result: CommitResult;
     try {
       result = await this.backend.commit(commit);
@@ -80,10 +75,7 @@ export class StoreLink {
       if (!isLoopStateError(error, 'LOOPSTATE_OUTCOME_UNKNOWN')) throw error;
       result = await this.#resend(commit, by);
     }
-    if (result.ok) {
-      for (const { key, value } of valued) this.view.takePut(key, value, result.revision);
-      for (const { key } of deletes) this.view.takeDeletion(key, result.revision);
-    } else this.#learnConflicts(result, checks);
+    this.#learn(commit, result);
     return result;
   }
 
@@ -118,7 +110,12 @@ export class StoreLink {
     return own === undefined ? result : { ok: true, revision: own.revision };
   }
 
-  #learnConflicts(result: CommitResult & { ok: false }, checks: readonly Check[]): void {
+  #learn({ checks, puts, deletes }: WholeCommit, result: CommitResult): void {
+    if (result.ok) {
+      for (const { key, value } of puts) this.view.takePut(key, value, result.revision);
+      for (const key of deletes) this.view.takeDeletion(key, result.revision);
+      return;
+    }
     for (const { key, record } of result.conflicts) {
       if (record !== undefined) this.view.take({ key, revision: record.revision, record });
       else this.view.takeAbsence(key, checks.find((check) => check.key === key)?.revision ?? 0);
@@ -157,4 +154,14 @@ export class StoreLink {
     }
     this.#cursor = Math.max(this.#cursor, last);
   }
+}
+
+function toCommit({ checks = [], puts = [], deletes = [], durability = 'synced' }: Writes, by: string): WholeCommit {
+  return {
+    checks: [...checks, ...deletes, ...puts.map(({ key, revision }): Check => ({ key, revision }))],
+    // By spreading with another field behind it, V8 takes ten times as long.
+    puts: puts.map(({ key, value }): Put => ({ key, value: Object.assign({}, value, { by }) as unknown as Json })),
+    deletes: deletes.map(({ key }) => key),
+    durability,
+  };
 }

@@ -175,15 +175,11 @@ class FileHandle implements StateBackend {
     });
   }
 
-  async commit(commit: Commit): Promise<CommitResult> {
-    this.#assertOpen();
-    const checked = checkCommit(commit);
-    this.#calls.begin();
-    try {
-      return await this.#source.commit(checked);
-    } finally {
-      this.#calls.end();
-    }
+  commit(commit: Commit): Promise<CommitResult> {
+    return this.#calls.make(() => {
+      this.#assertOpen();
+      return this.#source.commit(checkCommit(commit));
+    });
   }
 
   async *changes(since: number): AsyncGenerator<StateChange> {
