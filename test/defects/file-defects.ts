@@ -19,8 +19,8 @@ export const fileDefects: readonly Defect[] = [
     name: 'acknowledges a commit before it is written',
     breaks: 'commit/acked-survives',
     file: 'packages/file/src/store.ts',
-    find: 'await this.#journal.append(Buffer.from(lines)',
-    replace: 'void this.#journal.append(Buffer.from(lines)',
+    find: 'await this.#journal.append(lines',
+    replace: 'void this.#journal.append(lines',
     caughtBy: tests('acknowledged after'),
   },
   {

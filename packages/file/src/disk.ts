@@ -20,7 +20,7 @@ export interface FileStamp {
 
 /** A file that is open for writing. Writes may be short: {@link writeAll} loops. */
 export interface DiskFile {
-  /** Writes at a position; resolves to the number of bytes written. Not durable until `sync`. */
+  /** Writes at a position; resolves to the number of bytes written, and the memory is the caller's again. Not durable until `sync`. */
   write(bytes: Uint8Array, position: number): Promise<number>;
   /** The same, and what was written is durable once it resolves, with the size of the file. */
   writeSynced(bytes: Uint8Array, position: number): Promise<number>;

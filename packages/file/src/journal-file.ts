@@ -4,8 +4,8 @@
  * **Invariants:**
  * - A journal has its name only once its header and its first space are durable.
  * - It always ends with space, so one that was cut can be told from one that was not.
- * - What precedes `#syncedBytes` is durable; what follows up to `#endBytes` is with the operating system, and kept in memory
- *   until a synced write has covered it.
+ * - What precedes `#syncedBytes` is durable; what follows up to `#endBytes` is with the operating system, and kept at the front of
+ *   `#buffer` until a synced write has covered it. Behind it stands what is being written: one write is under way at a time.
  * - The first write to a journal that was gone on in is synced: until then a power cut leaves one that was closed, whose next revision
  *   would be given out again.
  * - After a write failed nothing is ever written to it again.
@@ -18,6 +18,8 @@ import type { StoreNames } from './names.js';
 const SPACE_BYTES_MAX = 1_024 * 1_024;
 /** How much may wait for a synced write; then the next write is one. */
 const UNSYNCED_BYTES_MAX = 256 * 1_024;
+/** A buffer that had to grow beyond this is given back. */
+const BUFFER_BYTES = 512 * 1_024;
 
 /** A journal may exist from here on; whoever holds an older one must not go on in it. */
 export class JournalInDoubtError extends Error {}
@@ -38,7 +40,8 @@ export class JournalFile {
   #syncedBytes: number;
   #sizeBytes: number;
   readonly #spaceBytes: number;
-  #unsynced: Buffer[] = [];
+  /** Memory of its own for each write would be as much as half of what a loop allocates. */
+  #buffer = Buffer.alloc(0);
   #hasFailed = false;
   #isFirstDue = false;
 
@@ -104,17 +107,20 @@ export class JournalFile {
   }
 
   /** Appends lines in one write. With `synced`, they and all before them are durable once it resolves. */
-  async append(lines: Buffer, options: { synced: boolean }): Promise<void> {
-    const isSynced = options.synced || this.#isFirstDue || this.#endBytes - this.#syncedBytes > UNSYNCED_BYTES_MAX;
+  async append(lines: string, options: { synced: boolean }): Promise<void> {
+    const unsyncedBytes = this.#endBytes - this.#syncedBytes;
+    const isSynced = options.synced || this.#isFirstDue || unsyncedBytes > UNSYNCED_BYTES_MAX;
     const start = isSynced ? this.#syncedBytes : this.#endBytes;
-    const pieces = isSynced ? [...this.#unsynced, lines] : [lines];
-    const endBytes = this.#endBytes + lines.length;
+    const taken = this.#take(lines, unsyncedBytes);
+    const endBytes = this.#endBytes + taken;
+    const bytes = this.#buffer.subarray(isSynced ? 0 : unsyncedBytes, unsyncedBytes + taken);
     // One byte of space must remain.
     const sizeBytes =
       endBytes < this.#sizeBytes ? this.#sizeBytes : endBytes + Math.min(SPACE_BYTES_MAX, Math.max(this.#spaceBytes, endBytes));
-    if (sizeBytes > this.#sizeBytes) pieces.push(Buffer.alloc(sizeBytes - endBytes));
+    const spaceBytes = sizeBytes > this.#sizeBytes ? sizeBytes - endBytes : 0;
     try {
-      await writeAll(this.#file, pieces.length === 1 ? lines : Buffer.concat(pieces), start, { synced: isSynced });
+      const written = spaceBytes === 0 ? bytes : Buffer.concat([bytes, Buffer.alloc(spaceBytes)]);
+      await writeAll(this.#file, written, start, { synced: isSynced });
     } catch (error) {
       this.#hasFailed = true;
       throw error;
@@ -122,20 +128,30 @@ export class JournalFile {
     this.#isFirstDue = false;
     this.#endBytes = endBytes;
     this.#sizeBytes = sizeBytes;
-    if (isSynced) {
-      this.#syncedBytes = endBytes;
-      this.#unsynced = [];
-    } else this.#unsynced.push(lines);
+    if (!isSynced) return;
+    this.#syncedBytes = endBytes;
+    if (this.#buffer.length > BUFFER_BYTES) this.#buffer = Buffer.alloc(0);
   }
 
   /** Makes all lines durable that were only written: a later journal must not outlive them. */
   async settle(): Promise<void> {
-    if (this.#unsynced.length > 0) await this.append(Buffer.alloc(0), { synced: true });
+    if (this.#endBytes > this.#syncedBytes) await this.append('', { synced: true });
   }
 
   /** Says that commits go on in the journal of that header. */
   async pointTo(header: JournalHeader): Promise<void> {
-    await this.append(Buffer.from(encodeJournalHeader(header)), { synced: true });
+    await this.append(encodeJournalHeader(header), { synced: true });
+  }
+
+  /** Encodes lines behind what is kept; returns how many bytes they are. */
+  #take(lines: string, keptBytes: number): number {
+    const wantedBytes = keptBytes + Buffer.byteLength(lines);
+    if (wantedBytes > this.#buffer.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(2 * this.#buffer.length, wantedBytes));
+      this.#buffer.copy(larger, 0, 0, keptBytes);
+      this.#buffer = larger;
+    }
+    return this.#buffer.write(lines, keptBytes);
   }
 
   close(): Promise<void> {

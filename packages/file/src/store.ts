@@ -277,7 +277,7 @@ export class FileStore {
     try {
       if (lines.length > 0 && this.#journal !== undefined) {
         this.#isChanged = true;
-        await this.#journal.append(Buffer.from(lines), { synced: isSynced });
+        await this.#journal.append(lines, { synced: isSynced });
       }
     } catch (error) {
       this.#refuse(judged, error);
