@@ -17,8 +17,8 @@ export class SettledItems {
   readonly #ids = new KeyTable();
   /** By slot, the lower half of the revision; 0 where there is no item. */
   readonly #revisions = new Column(Uint32Array);
-  /** By slot, the upper half, where it is not 0: four thousand million commits come first. */
-  readonly #upperHalves = new Map<number, number>();
+  /** By slot, the upper half: it takes no memory as long as it is 0, which is until a store has been killed a few times. */
+  readonly #upperHalves = new Column(Uint32Array);
   readonly #kinds = new Column(Uint8Array);
   /** By slot, of those that cost anything. */
   readonly #costs = new Map<number, number>();
@@ -72,14 +72,13 @@ export class SettledItems {
   }
 
   #revisionAt(slot: number): number {
-    const lower = this.#revisions.at(slot);
-    return this.#upperHalves.size === 0 ? lower : lower + (this.#upperHalves.get(slot) ?? 0) * UINT32_VALUES;
+    return this.#upperHalves.at(slot) * UINT32_VALUES + this.#revisions.at(slot);
   }
 
   #setRevision(slot: number, revision: number): void {
-    this.#revisions.set(slot, revision % UINT32_VALUES);
-    if (revision >= UINT32_VALUES) this.#upperHalves.set(slot, Math.floor(revision / UINT32_VALUES));
-    else this.#upperHalves.delete(slot);
+    const upper = Math.floor(revision / UINT32_VALUES);
+    this.#revisions.set(slot, revision - upper * UINT32_VALUES);
+    if (upper !== this.#upperHalves.at(slot)) this.#upperHalves.set(slot, upper);
   }
 
   #itemAt(slot: number): KnownItem {
