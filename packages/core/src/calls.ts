@@ -1,7 +1,7 @@
 /**
  * Counts the calls that have begun and not ended, for whoever has to wait until none is under way.
  *
- * They are on the way of every commit, so each has one promise here and no more: an asynchronous function takes four times the memory.
+ * They are on the way of every commit, so each has one promise here and no more: an asynchronous function takes several times the memory.
  */
 export class Calls {
   #underWay = 0;

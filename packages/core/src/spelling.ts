@@ -43,7 +43,7 @@ export function spellBytes(source: Uint8Array, start: number, end: number): Spel
 function finish(length: number): Spelling {
   for (let at = length; (at & 3) !== 0; at++) bytes[at] = 0;
   spelling.length = length;
-  spelling.hash = hashOf(words, 0, length);
+  spelling.hash = hashOfWords(length);
   return spelling;
 }
 
@@ -53,11 +53,10 @@ export function wordsFor(length: number): number {
 }
 
 /** MurmurHash3 for 32 bits (Austin Appleby, in the public domain), but that the last word is mixed in as any other. */
-export function hashOf(source: Uint32Array, start: number, length: number): number {
+function hashOfWords(length: number): number {
   let hash = 0;
-  const end = start + wordsFor(length);
-  for (let at = start; at < end; at++) {
-    let word = Math.imul(source[at] as number, 0xcc9e2d51);
+  for (let at = 0; at < wordsFor(length); at++) {
+    let word = Math.imul(words[at] as number, 0xcc9e2d51);
     word = Math.imul((word << 15) | (word >>> 17), 0x1b873593);
     hash ^= word;
     hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
