@@ -92,7 +92,7 @@ export class FileReader implements HandleSource {
   async #follow(): Promise<boolean> {
     const newest = this.#newest;
     if (newest === undefined || newest.generation !== this.#seen?.generations.at(-1)) return false;
-    const bytes = await readIfPresent(this.#surroundings.disk, this.#names.journal(newest.generation), newest.endBytes);
+    const bytes = await readIfPresent(this.#surroundings.disk, this.#names.journal(newest.generation), { fromByte: newest.endBytes });
     // Two generations came since it was looked for.
     if (bytes === undefined) return false;
     const { entries, gaps, endBytes } = parseJournal(bytes);

@@ -12,6 +12,8 @@ export interface StoreFiles {
   readonly state?: Buffer;
   readonly previous?: Buffer;
   readonly journals: ReadonlyMap<number, Buffer>;
+  /** Those of which only the beginning was read. */
+  readonly beginnings: ReadonlySet<FileRole>;
   /** The state file and the previous one are one file under two names: a replacement that was interrupted. */
   readonly isPreviousState: boolean;
 }
@@ -43,16 +45,20 @@ export interface FoundStore {
   readonly highestRevision: number;
 }
 
-/** Reads all files as what they may be. */
-export function readStore(files: StoreFiles): FoundStore {
+/** Reads all files as what they may be; `undefined`: of a file of which the beginning was read, more is needed. */
+export function readStore(files: StoreFiles): FoundStore | undefined {
   const parsed = parseSnapshots(files);
   const { state, previous } = parsed;
   // What a complete state file makes old is not needed, and would make opening as slow as there are files.
   const oldest = isEnough(parsed) ? (state?.header?.generation ?? 0) : 0;
+  const isPreviousUnknown = files.beginnings.has('previous') && previous?.header === undefined;
+  if (isPreviousUnknown || (oldest === 0 && files.beginnings.size > 0)) return undefined;
   const named = new Map<number, FoundJournal>();
   for (const [generation, bytes] of files.journals) {
     const taken = generation < oldest ? parseJournalHeader(bytes) : undefined;
-    named.set(generation, taken?.header?.generation === generation ? taken : parseJournal(bytes));
+    const isTaken = taken?.header?.generation === generation;
+    if (!isTaken && files.beginnings.has(generation)) return undefined;
+    named.set(generation, isTaken ? taken : parseJournal(bytes));
   }
   const store = electStore(state, [previous?.header?.store, ...[...named.values()].map((journal) => journal.header?.store)]);
   const { journals, misnamed, strangers } = sortJournals(files, { named, parsed, store });

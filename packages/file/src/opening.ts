@@ -57,14 +57,16 @@ export async function recover(
   names: StoreNames,
   surroundings: Surroundings,
 ): Promise<{ recovered: Recovered; stamp: FileStamp | undefined }> {
-  const { files, stamp, unreadable } = await readStoreFiles(surroundings.disk, names);
-  const recovered = recoverStore(files, {
-    pathOf: (role) => pathOf(names, role),
-    importOldFormat: surroundings.importOldFormat,
-    newStore: randomUUID(),
-    at: surroundings.now(),
-  });
-  return { recovered: assertNothingMissing(recovered, unreadable, (role) => pathOf(names, role)), stamp };
+  for (let all = false; ; all = true) {
+    const { files, stamp, unreadable } = await readStoreFiles(surroundings.disk, names, { all });
+    const recovered = recoverStore(files, {
+      pathOf: (role) => pathOf(names, role),
+      importOldFormat: surroundings.importOldFormat,
+      newStore: randomUUID(),
+      at: surroundings.now(),
+    });
+    if (recovered !== undefined) return { recovered: assertNothingMissing(recovered, unreadable, (role) => pathOf(names, role)), stamp };
+  }
 }
 
 async function openLocked(names: StoreNames, surroundings: Surroundings, held: HeldLock): Promise<OpenStore> {

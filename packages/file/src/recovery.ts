@@ -73,12 +73,13 @@ export interface Recovered {
 }
 
 /**
- * Recovers the state from the bytes.
+ * Recovers the state from the bytes; `undefined`: of a file of which the beginning was read, more is needed.
  *
  * Errors: `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_FOREIGN`; both mean that nothing may be touched.
  */
-export function recoverStore(files: StoreFiles, options: RecoveryOptions): Recovered {
+export function recoverStore(files: StoreFiles, options: RecoveryOptions): Recovered | undefined {
   const found = readStore(files);
+  if (found === undefined) return undefined;
   const [newer] = found.newer;
   if (newer !== undefined) {
     const path = options.pathOf(newer);

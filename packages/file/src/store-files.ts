@@ -4,10 +4,13 @@ import { LoopStateError } from '@loopstate/core';
 import { type Disk, type FileStamp, hasCode } from './disk.js';
 import type { FileRole, StoreFiles } from './found-store.js';
 import type { StoreNames } from './names.js';
+import { parseSnapshotHeader } from './snapshot.js';
 import { unavailable } from './trouble.js';
 import type { UnreadableFiles } from './unreadable-files.js';
 
 const LINKS_MAX = 40;
+/** More than the first line of a snapshot or of a journal has. */
+const FIRST_LINE_BYTES_MAX = 512;
 /** What is put beside a state file has its name and up to 50 bytes more; a name can have 255. */
 const NAME_BYTES_MAX = 200;
 
@@ -72,25 +75,33 @@ export interface ReadStore {
   readonly unreadable: UnreadableFiles;
 }
 
-/** Reads all files of a store. Errors: any system error but one for a file that is not there, or for a sector that cannot be read. */
-export async function readStoreFiles(disk: Disk, names: StoreNames): Promise<ReadStore> {
+/**
+ * Reads the files of a store; `all`: each to its end, else only the beginning of those that a whole state file makes old, which tells so.
+ *
+ * Errors: any system error but one for a file that is not there, or for a sector that cannot be read.
+ */
+export async function readStoreFiles(disk: Disk, names: StoreNames, { all }: { all: boolean }): Promise<ReadStore> {
   const generations = names.journalsAmong(await listIfPresent(disk, names.directory));
   const stamp = await disk.stamp(names.state);
   const stampOfPrevious = await disk.stamp(names.previous);
   const unreadable = new Map<FileRole, unknown>();
-  const read = async (role: FileRole, path: string): Promise<Buffer | undefined> => {
+  const beginnings = new Set<FileRole>();
+  const read = async (role: FileRole, path: string, isOld = false): Promise<Buffer | undefined> => {
     try {
-      return await readIfPresent(disk, path);
+      const bytes = await readIfPresent(disk, path, isOld ? { toByte: FIRST_LINE_BYTES_MAX } : {});
+      if (isOld && bytes?.length === FIRST_LINE_BYTES_MAX) beginnings.add(role);
+      return bytes;
     } catch (error) {
       if (!hasCode(error, 'EIO')) throw error;
       unreadable.set(role, error);
       return Buffer.alloc(0);
     }
   };
-  const [state, previous, ...journalBytes] = await Promise.all([
-    read('state', names.state),
-    read('previous', names.previous),
-    ...generations.map((generation) => read(generation, names.journal(generation))),
+  const state = await read('state', names.state);
+  const current = all || state === undefined ? 0 : (parseSnapshotHeader(state.subarray(0, FIRST_LINE_BYTES_MAX)).header?.generation ?? 0);
+  const [previous, ...journalBytes] = await Promise.all([
+    read('previous', names.previous, current > 0),
+    ...generations.map((generation) => read(generation, names.journal(generation), generation < current)),
   ]);
   const journals = new Map<number, Buffer>();
   for (const [index, generation] of generations.entries()) {
@@ -98,7 +109,13 @@ export async function readStoreFiles(disk: Disk, names: StoreNames): Promise<Rea
     if (bytes !== undefined) journals.set(generation, bytes);
   }
   const isPreviousState = stamp !== undefined && stamp.inode !== 0n && stamp.inode === stampOfPrevious?.inode;
-  const files = { ...(state === undefined ? {} : { state }), ...(previous === undefined ? {} : { previous }), journals, isPreviousState };
+  const files = {
+    ...(state === undefined ? {} : { state }),
+    ...(previous === undefined ? {} : { previous }),
+    journals,
+    beginnings,
+    isPreviousState,
+  };
   return { files, stamp, unreadable };
 }
 
@@ -111,10 +128,14 @@ async function listIfPresent(disk: Disk, directory: string): Promise<string[]> {
   }
 }
 
-/** The bytes of a file, from a position to its end; `undefined`: there is none. Errors: any other system error. */
-export async function readIfPresent(disk: Disk, path: string, fromByte = 0): Promise<Buffer | undefined> {
+/** The bytes of a file, or of a part of it; `undefined`: there is none. Errors: any other system error. */
+export async function readIfPresent(
+  disk: Disk,
+  path: string,
+  { fromByte, toByte }: { fromByte?: number; toByte?: number } = {},
+): Promise<Buffer | undefined> {
   try {
-    return await disk.readFile(path, fromByte);
+    return await disk.readFile(path, fromByte, toByte);
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw error;

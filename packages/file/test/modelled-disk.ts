@@ -111,9 +111,9 @@ export class ModelledDisk implements Disk {
     return this.#fileOf(this.#at(path), path);
   }
 
-  async readFile(path: string, fromByte = 0): Promise<Buffer> {
+  async readFile(path: string, fromByte = 0, toByte = Number.POSITIVE_INFINITY): Promise<Buffer> {
     this.#call('readFile', path);
-    return Buffer.from(this.#at(path).current.subarray(fromByte));
+    return Buffer.from(this.#at(path).current.subarray(fromByte, toByte));
   }
 
   async stamp(path: string): Promise<FileStamp | undefined> {

@@ -286,6 +286,43 @@ describe('file: opening', () => {
     });
   });
 
+  it('reads no more than the beginning of what a whole state file makes old, and all of it where the state file is damaged', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const keys = Array.from({ length: 1_000 }, (_, index) => `key-${index}`);
+      for (const value of ['old', 'new']) {
+        const backend = await openFileBackend(path);
+        for (const key of keys) await backend.commit({ puts: [{ key, value }] });
+        await backend.close();
+      }
+      const read = new Map<string, number>();
+      const readFile: typeof nodeDisk.readFile = async (at, ...range) => {
+        const bytes = await nodeDisk.readFile(at, ...range);
+        read.set(at, bytes.length);
+        return bytes;
+      };
+      const valuesIn = async (access: 'read' | 'write') => {
+        const backend = await openFileBackend(path, { access, disk: { ...nodeDisk, readFile } });
+        const values = new Set((await backend.read(keys)).map((record) => record?.value));
+        await backend.close();
+        return [[...values], backend.recovery.map(({ code }) => code)];
+      };
+      const journals = fs.readdirSync(directory).filter((name) => name.endsWith('.journal'));
+      const old = ['state.json.previous', ...journals.sort().slice(0, -1)].map((name) => join(directory, name));
+      expect(old.filter((at) => fs.statSync(at).size > 20_000).length).to.be.greaterThan(1);
+      for (const access of ['read', 'write'] as const) {
+        expect(await valuesIn(access)).to.deep.equal([['new'], []]);
+        expect(read.get(path)).to.equal(fs.statSync(path).size);
+        expect(Math.max(...old.map((at) => read.get(at) ?? 0))).to.be.lessThan(1_000);
+      }
+      for (const damage of [(bytes: Buffer) => bytes.fill(0, 5_000, 5_001), (bytes: Buffer) => bytes.fill(0, 30, 31)]) {
+        fs.writeFileSync(path, damage(fs.readFileSync(path)));
+        expect(await valuesIn('read')).to.deep.equal([['new'], ['snapshot-damaged']]);
+        expect(read.get(`${path}.previous`)).to.equal(fs.statSync(`${path}.previous`).size);
+      }
+    });
+  });
+
   it('a place whose file system forgets does not claim to survive a power loss', async () => {
     await withDirectory(async (directory) => {
       const disk = { ...nodeDisk, survivesPowerLoss: async () => false };

@@ -120,11 +120,11 @@ describe('file: processes', function () {
       };
       await writeNext();
       let isDue = false;
-      const readFile: Disk['readFile'] = async (at, fromByte) => {
+      const readFile: Disk['readFile'] = async (at, ...range) => {
         // Each close leaves a new generation, with which the last but one goes.
         for (let closes = 0; isDue && closes < 2; closes++) await writeNext();
         isDue = false;
-        return await nodeDisk.readFile(at, fromByte);
+        return await nodeDisk.readFile(at, ...range);
       };
       const reader = await openFileBackend(path, { access: 'read', disk: { ...nodeDisk, readFile } });
       isDue = true;
