@@ -38,8 +38,8 @@ export interface Disk {
   createFile(path: string, mode: number): Promise<DiskFile>;
   /** Opens an existing file for writing. */
   openFile(path: string): Promise<DiskFile>;
-  /** The bytes of a file, from a position to another one or to its end, whichever comes first. */
-  readFile(path: string, fromByte?: number, toByte?: number): Promise<Buffer>;
+  /** The bytes of a file. */
+  readFile(path: string, options?: ReadOptions): Promise<Buffer>;
   /** The stamp of what `path` names, symlinks followed; `undefined` when there is nothing. */
   stamp(path: string): Promise<FileStamp | undefined>;
   /** Where a symlink points to, as written in it; `undefined` for anything that is no symlink. */
@@ -59,6 +59,15 @@ export interface Disk {
   assertWritable(directory: string): Promise<void>;
   /** False where the file system is known not to carry `sync` through a power loss. */
   survivesPowerLoss(directory: string): Promise<boolean>;
+}
+
+/** What is read of a file; all of it if nothing is said. */
+export interface ReadOptions {
+  readonly fromByte?: number;
+  /** Where to end, if the file does not end before. */
+  readonly toByte?: number;
+  /** Gets what was read so far, `bytes` up to `readTo`, while more is being read. Must not throw. */
+  readonly onRead?: (bytes: Buffer, readTo: number) => void;
 }
 
 /** Writes all of `bytes`, however many calls it takes; `synced` makes them durable. */
@@ -108,6 +117,8 @@ const FS = fs.constants;
 
 /** The most that is asked for in one reading. */
 const READ_BYTES_MAX = 1_024 * 1_024 * 1_024;
+/** The same where somebody looks on. */
+const WATCHED_READ_BYTES = 4 * 1_024 * 1_024;
 
 /** On Linux, a descriptor opened with this flag makes each write durable in one call, with the size where it changed. */
 const SYNCED_WRITES: number | undefined = process.platform === 'linux' ? FS.O_DSYNC : undefined;
@@ -116,7 +127,7 @@ const SYNCED_WRITES: number | undefined = process.platform === 'linux' ? FS.O_DS
 export const nodeDisk: Disk = {
   createFile: async (path, mode) => new NodeFile(await open(path, FS.O_WRONLY | FS.O_CREAT | FS.O_EXCL, mode), undefined),
   openFile: (path) => openBoth(path),
-  readFile: readFrom,
+  readFile,
   async stamp(path) {
     try {
       return toStamp(await fs.promises.stat(path, { bigint: true }));
@@ -233,17 +244,22 @@ async function openBoth(path: string, write?: WriteOnce): Promise<DiskFile> {
   }
 }
 
-async function readFrom(path: string, fromByte = 0, toByte = Number.POSITIVE_INFINITY): Promise<Buffer> {
+async function readFile(path: string, { fromByte = 0, toByte = Number.POSITIVE_INFINITY, onRead }: ReadOptions = {}): Promise<Buffer> {
+  const pieceBytes = onRead === undefined ? READ_BYTES_MAX : WATCHED_READ_BYTES;
   const handle = await fs.promises.open(path, 'r');
   try {
     // At once: what `readFile` does, in pieces of half a MiB, takes three times as long.
     const { size } = await handle.stat();
     const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(size, toByte) - fromByte));
+    const read = (from: number) => handle.read(bytes, from, Math.min(bytes.length - from, pieceBytes), fromByte + from);
     let done = 0;
-    while (done < bytes.length) {
-      const { bytesRead } = await handle.read(bytes, done, Math.min(bytes.length - done, READ_BYTES_MAX), fromByte + done);
-      if (bytesRead === 0) break; // It was cut in between.
+    let next = bytes.length === 0 ? undefined : read(0);
+    while (next !== undefined) {
+      const { bytesRead } = await next;
       done += bytesRead;
+      // Before what was read is looked at: both happen at once. Nothing was read of a file that was cut in between.
+      next = bytesRead === 0 || done === bytes.length ? undefined : read(done);
+      onRead?.(bytes, done);
     }
     return bytes.subarray(0, done);
   } finally {

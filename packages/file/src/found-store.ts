@@ -2,7 +2,7 @@
  * The files of a store, read and sorted by what they hold: a snapshot or journal counts for what it is, whatever its name.
  */
 import { type FoundJournal, parseJournal, parseJournalHeader } from './journal.js';
-import { type FoundSnapshot, parseSnapshot, parseSnapshotHeader, type SnapshotHeader } from './snapshot.js';
+import { type FoundSnapshot, parseSnapshot, parseSnapshotHeader, type SnapshotHeader, type SnapshotScan } from './snapshot.js';
 
 /** A file of a store: the state file, the previous snapshot, or the journal of a generation. */
 export type FileRole = 'state' | 'previous' | number;
@@ -10,6 +10,8 @@ export type FileRole = 'state' | 'previous' | number;
 /** The bytes that were found. */
 export interface StoreFiles {
   readonly state?: Buffer;
+  /** What was made of the state file while it was read. */
+  readonly stateScan?: SnapshotScan;
   readonly previous?: Buffer;
   readonly journals: ReadonlyMap<number, Buffer>;
   /** Those of which only the beginning was read. */
@@ -94,7 +96,7 @@ interface ParsedFiles {
 }
 
 function parseSnapshots(files: StoreFiles): ParsedSnapshots {
-  const state = files.state === undefined ? {} : { state: parseSnapshot(files.state) };
+  const state = files.state === undefined ? {} : { state: parseSnapshot(files.state, files.stateScan) };
   if (files.previous === undefined) return state;
   const taken = { ...state, previous: parseSnapshotHeader(files.previous) };
   return isEnough(taken) ? taken : { ...state, previous: parseSnapshot(files.previous) };

@@ -106,13 +106,13 @@ export function parseSnapshotHeader(bytes: Buffer): FoundSnapshot {
   return { header: header.header, isComplete: true, isNewer: false, isOurs: true, isBlank: false, entries: [] };
 }
 
-/** Reads what may be a snapshot, as far as it is sound. */
-export function parseSnapshot(bytes: Buffer): FoundSnapshot {
+/** Reads what may be a snapshot, as far as it is sound; `scan`: what was made of it while its bytes came. */
+export function parseSnapshot(bytes: Buffer, scan: SnapshotScan = new SnapshotScan()): FoundSnapshot {
+  const whole = scan.end(bytes);
+  if (whole !== undefined) return whole;
   const content = endOfContent(bytes);
   const header = parseHeader(bytes, content);
   const isNewer = header === 'newer';
-  const whole = isNewer || header === undefined ? undefined : readWhole(bytes, content, header);
-  if (whole !== undefined) return whole;
   if (isNewer) return { isComplete: false, isNewer, isOurs: true, isBlank: false, entries: [] };
   const body = parseChunks(bytes, header?.end ?? 0, content);
   const looksOurs = content > 0 && MAGIC.startsWith(bytes.toString('latin1', 0, Math.min(content, MAGIC.length)));
@@ -128,35 +128,68 @@ export function parseSnapshot(bytes: Buffer): FoundSnapshot {
 }
 
 /**
- * Reads a snapshot that is whole, without making values of its records; `undefined`: it is not, or it is not written as this release does it,
- * and is to be read with more patience.
+ * Reads a snapshot that is whole, without making values of its records, while its bytes still come. One that is not whole, or not written as
+ * this release does it, is to be read with more patience.
  */
-function readWhole(bytes: Buffer, content: number, { header, checksum: first, end }: FoundHeader): FoundSnapshot | undefined {
-  const blocks: RecordBlock[] = [];
-  let records = 0;
-  let newest = 0;
-  let chain = first;
-  let at = end;
-  for (;;) {
-    const newline = bytes.indexOf(NEWLINE, at);
-    const lineEnd = newline === -1 || newline > content ? content : newline;
-    if (bytes[at] !== OPENING_BRACKET) {
-      const isEnded = bytes.toString('latin1', at, lineEnd) === `],"lines":${blocks.length},"end":"${chain}"}` && lineEnd + 1 >= content;
-      return isEnded && records === header.records ? wholeSnapshot(header, blocks) : undefined;
+export class SnapshotScan {
+  readonly #blocks: RecordBlock[] = [];
+  #header: FoundHeader | undefined;
+  #records = 0;
+  #newest = 0;
+  #chain = '';
+  #at = 0;
+  #isGivenUp = false;
+
+  /** Takes the lines that are there; `readTo`: where the bytes end that were read. */
+  take(bytes: Buffer, readTo: number): void {
+    const read = bytes.subarray(0, readTo);
+    while (!this.#isGivenUp) {
+      const newline = read.indexOf(NEWLINE, this.#at);
+      if (newline === -1) return;
+      if (this.#header === undefined) this.#isGivenUp = !this.#takeHeader(read);
+      else if (bytes[this.#at] === OPENING_BRACKET) this.#isGivenUp = !this.#takeLine(bytes, newline);
+      else return;
     }
+  }
+
+  /** The snapshot, once all bytes were read; `undefined`: see above. */
+  end(bytes: Buffer): FoundSnapshot | undefined {
+    const content = endOfContent(bytes);
+    this.take(bytes, content);
+    if (this.#header === undefined || this.#isGivenUp) return undefined;
+    const newline = bytes.indexOf(NEWLINE, this.#at);
+    const end = newline === -1 ? content : newline;
+    const isEnded = bytes.toString('latin1', this.#at, end) === `],"lines":${this.#blocks.length},"end":"${this.#chain}"}`;
+    const { header } = this.#header;
+    return isEnded && end + 1 >= content && this.#records === header.records ? wholeSnapshot(header, this.#blocks) : undefined;
+  }
+
+  #takeHeader(read: Buffer): boolean {
+    const header = parseHeader(read, read.length);
+    if (header === undefined || header === 'newer') return false;
+    this.#header = header;
+    this.#chain = header.checksum;
+    this.#at = header.end;
+    return true;
+  }
+
+  #takeLine(bytes: Buffer, lineEnd: number): boolean {
+    const at = this.#at;
+    const number = `${this.#blocks.length + 1},[`;
     const sealed = bytes[lineEnd - 1] === COMMA ? lineEnd - 1 : lineEnd;
-    const start = at + LINE_OPENING + String(blocks.length + 1).length;
-    const isInPlace = bytes.toString('latin1', at + LINE_OPENING, start + 2) === `${blocks.length + 1},[`;
-    if (!isInPlace || bytes.toString('latin1', sealed - 2, sealed) !== ']]') return undefined;
+    const start = at + LINE_OPENING + number.length;
+    if (bytes.toString('latin1', at + LINE_OPENING, start) !== number || bytes.toString('latin1', sealed - 2, sealed) !== ']]')
+      return false;
     const sum = checksum(bytes.subarray(at + LINE_OPENING, sealed));
-    if (bytes.toString('latin1', at, at + LINE_OPENING) !== `["${sum}",`) return undefined;
-    const block = RecordBlock.ofLine(bytes.subarray(start + 2, sealed - 2));
-    if (block === undefined || block.first <= newest) return undefined;
-    blocks.push(block);
-    records += block.count;
-    newest = block.last;
-    chain = checksum(chain + sum);
-    at = lineEnd + 1;
+    if (bytes.toString('latin1', at, at + LINE_OPENING) !== `["${sum}",`) return false;
+    const block = RecordBlock.ofLine(bytes.subarray(start, sealed - 2));
+    if (block === undefined || block.first <= this.#newest) return false;
+    this.#blocks.push(block);
+    this.#records += block.count;
+    this.#newest = block.last;
+    this.#chain = checksum(this.#chain + sum);
+    this.#at = lineEnd + 1;
+    return true;
   }
 }
 

@@ -1,10 +1,10 @@
 /** Finds and reads the files of a store. */
 import { basename, dirname, join, resolve } from 'node:path';
 import { LoopStateError } from '@loopstate/core';
-import { type Disk, type FileStamp, hasCode } from './disk.js';
+import { type Disk, type FileStamp, hasCode, type ReadOptions } from './disk.js';
 import type { FileRole, StoreFiles } from './found-store.js';
 import type { StoreNames } from './names.js';
-import { parseSnapshotHeader } from './snapshot.js';
+import { parseSnapshotHeader, SnapshotScan } from './snapshot.js';
 import { unavailable } from './trouble.js';
 import type { UnreadableFiles } from './unreadable-files.js';
 
@@ -86,10 +86,10 @@ export async function readStoreFiles(disk: Disk, names: StoreNames, { all }: { a
   const stampOfPrevious = await disk.stamp(names.previous);
   const unreadable = new Map<FileRole, unknown>();
   const beginnings = new Set<FileRole>();
-  const read = async (role: FileRole, path: string, isOld = false): Promise<Buffer | undefined> => {
+  const read = async (role: FileRole, path: string, options: ReadOptions = {}): Promise<Buffer | undefined> => {
     try {
-      const bytes = await readIfPresent(disk, path, isOld ? { toByte: FIRST_LINE_BYTES_MAX } : {});
-      if (isOld && bytes?.length === FIRST_LINE_BYTES_MAX) beginnings.add(role);
+      const bytes = await readIfPresent(disk, path, options);
+      if (bytes !== undefined && bytes.length === options.toByte) beginnings.add(role);
       return bytes;
     } catch (error) {
       if (!hasCode(error, 'EIO')) throw error;
@@ -97,11 +97,13 @@ export async function readStoreFiles(disk: Disk, names: StoreNames, { all }: { a
       return Buffer.alloc(0);
     }
   };
-  const state = await read('state', names.state);
+  const stateScan = new SnapshotScan();
+  const state = await read('state', names.state, { onRead: (bytes, readTo) => stateScan.take(bytes, readTo) });
+  const beginning: ReadOptions = { toByte: FIRST_LINE_BYTES_MAX };
   const current = all || state === undefined ? 0 : (parseSnapshotHeader(state.subarray(0, FIRST_LINE_BYTES_MAX)).header?.generation ?? 0);
   const [previous, ...journalBytes] = await Promise.all([
-    read('previous', names.previous, current > 0),
-    ...generations.map((generation) => read(generation, names.journal(generation), generation < current)),
+    read('previous', names.previous, current > 0 ? beginning : {}),
+    ...generations.map((generation) => read(generation, names.journal(generation), generation < current ? beginning : {})),
   ]);
   const journals = new Map<number, Buffer>();
   for (const [index, generation] of generations.entries()) {
@@ -110,7 +112,7 @@ export async function readStoreFiles(disk: Disk, names: StoreNames, { all }: { a
   }
   const isPreviousState = stamp !== undefined && stamp.inode !== 0n && stamp.inode === stampOfPrevious?.inode;
   const files = {
-    ...(state === undefined ? {} : { state }),
+    ...(state === undefined ? {} : { state, stateScan }),
     ...(previous === undefined ? {} : { previous }),
     journals,
     beginnings,
@@ -128,14 +130,10 @@ async function listIfPresent(disk: Disk, directory: string): Promise<string[]> {
   }
 }
 
-/** The bytes of a file, or of a part of it; `undefined`: there is none. Errors: any other system error. */
-export async function readIfPresent(
-  disk: Disk,
-  path: string,
-  { fromByte, toByte }: { fromByte?: number; toByte?: number } = {},
-): Promise<Buffer | undefined> {
+/** The bytes of a file; `undefined`: there is none. Errors: any other system error. */
+export async function readIfPresent(disk: Disk, path: string, options?: ReadOptions): Promise<Buffer | undefined> {
   try {
-    return await disk.readFile(path, fromByte, toByte);
+    return await disk.readFile(path, options);
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw error;

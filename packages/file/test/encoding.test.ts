@@ -6,7 +6,7 @@ import { expect } from 'chai';
 import { encodeCommit, encodeJournalHeader, parseJournal } from '../src/journal.js';
 import { checksum, readLines, sealLine } from '../src/lines.js';
 import type { LogEntry } from '../src/record-log.js';
-import { parseSnapshot, type SnapshotHeader, SnapshotText } from '../src/snapshot.js';
+import { parseSnapshot, type SnapshotHeader, SnapshotScan, SnapshotText } from '../src/snapshot.js';
 
 const KEYS = ['item/a', '__proto__', 'new\nline', 'nul\0', '"quoted"', 'emoji 😀', '["00000000",1]'];
 const entries: LogEntry[] = KEYS.map((key, at) => ({
@@ -32,6 +32,19 @@ describe('file: the text of snapshots', () => {
     const document = JSON.parse(text) as { chunks: unknown[]; lines: number };
     expect(document.lines).to.equal(2);
     expect(document.chunks).to.have.length(2);
+  });
+
+  it('is taken in while its bytes come, and what is not there yet is not looked at', () => {
+    const text = Buffer.from(snapshotText(entries.map((entry) => [entry])));
+    for (const pieceBytes of [1, 7, 100, text.length]) {
+      const bytes = Buffer.alloc(text.length, '\n');
+      const scan = new SnapshotScan();
+      for (let done = 0; done < text.length; done += pieceBytes) {
+        text.copy(bytes, done, done, done + pieceBytes);
+        scan.take(bytes, Math.min(done + pieceBytes, text.length));
+      }
+      expect(scan.end(bytes)?.entries, `${pieceBytes} bytes at a time`).to.deep.equal(entries);
+    }
   });
 
   it('an empty one reads back', () => {

@@ -8,7 +8,7 @@
  */
 import { basename } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Disk, DiskFile, FileStamp } from '../src/disk.js';
+import type { Disk, DiskFile, FileStamp, ReadOptions } from '../src/disk.js';
 import type { Lock } from '../src/lock.js';
 import { applyName, type CrashedInode, type CrashPoint, type NameChange, outside, overlay, type PendingWrite } from './crash-point.js';
 
@@ -111,9 +111,12 @@ export class ModelledDisk implements Disk {
     return this.#fileOf(this.#at(path), path);
   }
 
-  async readFile(path: string, fromByte = 0, toByte = Number.POSITIVE_INFINITY): Promise<Buffer> {
+  async readFile(path: string, { fromByte, toByte, onRead }: ReadOptions = {}): Promise<Buffer> {
     this.#call('readFile', path);
-    return Buffer.from(this.#at(path).current.subarray(fromByte, toByte));
+    const bytes = Buffer.from(this.#at(path).current.subarray(fromByte, toByte));
+    // In pieces that end anywhere.
+    for (let readTo = Math.ceil(bytes.length / 3); onRead !== undefined && readTo < bytes.length; readTo *= 2) onRead(bytes, readTo);
+    return bytes;
   }
 
   async stamp(path: string): Promise<FileStamp | undefined> {

@@ -323,6 +323,33 @@ describe('file: opening', () => {
     });
   });
 
+  it('takes the records of a large state file while more of it is read', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'state.json');
+      const valueAt = (index: number) => `${index}`.repeat(200_000 + index);
+      const keys = Array.from({ length: 40 }, (_, index) => `${index}`);
+      const writer = await openFileBackend(path);
+      for (const [index, key] of keys.entries()) await writer.commit({ puts: [{ key, value: valueAt(index) }] });
+      await writer.close();
+      const ends: number[] = [];
+      const readFile: typeof nodeDisk.readFile = (at, options = {}) => {
+        const onRead: typeof options.onRead = (bytes, readTo) => {
+          ends.push(readTo);
+          options.onRead?.(bytes, readTo);
+        };
+        return nodeDisk.readFile(at, at === path && options.onRead !== undefined ? { ...options, onRead } : options);
+      };
+      const backend = await openFileBackend(path, { disk: { ...nodeDisk, readFile } });
+      expect(ends.length).to.be.greaterThan(2);
+      expect(ends).to.deep.equal([...ends].sort((a, b) => a - b));
+      expect(ends.at(-1)).to.equal(fs.statSync(path).size);
+      const records = await backend.read(keys);
+      expect(records.map((record) => record?.value === valueAt(Number(record?.key)))).to.deep.equal(keys.map(() => true));
+      expect(backend.recovery).to.deep.equal([]);
+      await backend.close();
+    });
+  });
+
   it('a place whose file system forgets does not claim to survive a power loss', async () => {
     await withDirectory(async (directory) => {
       const disk = { ...nodeDisk, survivesPowerLoss: async () => false };
