@@ -490,10 +490,13 @@ export class LoopRunner<I extends LoopItem> {
   }
 
   #emit(event: LoopEvent): void {
+    const failed = (cause: unknown): void => this.#fail(new Error(`onProgress threw: ${reasonOf(cause)}`, { cause }));
     try {
-      this.#settings.onProgress(event);
-    } catch (error) {
-      this.#fail(new Error(`onProgress threw: ${reasonOf(error)}`, { cause: error }));
+      const told: unknown = this.#settings.onProgress(event);
+      // An asynchronous one fails later: where nobody waits for it, the process would end.
+      if (typeof (told as PromiseLike<unknown> | undefined)?.then === 'function') Promise.resolve(told).catch(failed);
+    } catch (cause) {
+      failed(cause);
     }
   }
 }

@@ -285,12 +285,23 @@ describe('runLoop', () => {
     expect(state.isOutstanding('a')).to.equal(false);
   });
 
-  it('ends when onProgress throws, with that error', async () => {
+  it('ends when onProgress throws, or rejects while nobody waits for it, with that error', async () => {
     const { run } = await loop();
     const onProgress = (): void => {
       throw new Error('my mistake');
     };
     expect(await codeOf(run({ items: ['a', 'b'], onProgress }))).to.contain('my mistake');
+    const later = async ({ type }: LoopEvent): Promise<void> => {
+      await Promise.resolve();
+      if (type === 'completed') throw new Error('my later mistake');
+    };
+    const unhandled: unknown[] = [];
+    const note = (reason: unknown): void => void unhandled.push(reason);
+    process.on('unhandledRejection', note);
+    expect(await codeOf(run({ items: numbered(100), onProgress: later }))).to.contain('my later mistake');
+    await new Promise(setImmediate);
+    process.off('unhandledRejection', note);
+    expect(unhandled).to.deep.equal([]);
   });
 });
 
