@@ -68,17 +68,23 @@ export function isSameItem(a: MovableItem, b: MovableItem): boolean {
   }
 }
 
+/** Why `item` can be none, by the fields that are known here: a newer release may have others; `undefined`: it can. */
+export function whyNoItem(item: object): string | undefined {
+  const missing = REQUIRED.find((name) => !Object.hasOwn(item, name));
+  if (missing !== undefined) return `its ${missing} is missing`;
+  const wrong = Object.entries(item).find(([name, value]) => Object.hasOwn(FIELDS, name) && !FIELDS[name as keyof MovableItem](value));
+  return wrong && `its ${wrong[0]} is not what it can be`;
+}
+
 /** Why `id` and `item`, which came from anywhere, can not be put as they are; `undefined`: they can. */
 export function whyNotMovable(id: unknown, item: unknown): string | undefined {
   try {
     if (typeof item !== 'object' || item === null || Array.isArray(item)) return 'it is no object';
     const key = itemKey(checkId(id));
-    for (const [name, value] of Object.entries(item)) {
-      if (!Object.hasOwn(FIELDS, name)) return `it has a field ${JSON.stringify(name)}, which no item has`;
-      if (!FIELDS[name as keyof MovableItem](value)) return `its ${name} is not what it can be`;
-    }
-    const missing = REQUIRED.find((name) => !Object.hasOwn(item, name));
-    if (missing !== undefined) return `its ${missing} is missing`;
+    const unknown = Object.keys(item).find((name) => !Object.hasOwn(FIELDS, name));
+    if (unknown !== undefined) return `it has a field ${JSON.stringify(unknown)}, which no item has`;
+    const why = whyNoItem(item);
+    if (why !== undefined) return why;
     encodeValue(Object.assign({}, item, { by: ANY_BY }), key);
     return undefined;
   } catch (error) {

@@ -2,10 +2,10 @@
  * What an operator does to the items of a loop, outside of any claim: many items in few commits, each item judged as it stands then.
  */
 import type { Check, CommitResult, Json, StateRecord } from './backend.js';
-import { LockedError, UnavailableError } from './errors.js';
+import { LockedError, LoopStateError, UnavailableError } from './errors.js';
 import { retried } from './item-results.js';
 import { byOf, checkId, type ItemRecord, isFinal, itemKey, META_KEY, type MetaRecord, nameOf, RECORD_FORMAT } from './loop-records.js';
-import type { MovableEntry } from './movable-item.js';
+import { type MovableEntry, whyNoItem } from './movable-item.js';
 import { badOption } from './options.js';
 import type { Replacement, StoreLink } from './store-link.js';
 
@@ -90,6 +90,11 @@ async function forgetBatch(link: StoreLink, runId: string, batch: ReadonlyMap<st
  * `LOOPSTATE_BAD_ID`, `LOOPSTATE_VALUE_REFUSED`, and what the backend raises. Some may be put then; it can be called again.
  */
 export async function putItems(link: StoreLink, runId: string, entries: readonly MovableEntry[], mayPut: MayPut): Promise<Placed[]> {
+  for (const { id, item } of entries) {
+    const why = whyNoItem(item);
+    if (why !== undefined)
+      throw new LoopStateError('LOOPSTATE_VALUE_REFUSED', `${JSON.stringify(id)} can not be put: ${why}. Nothing was written.`);
+  }
   const placed: Placed[] = [];
   let waiting = entries.map((_, index) => index);
   const keyOf = (index: number): string => itemKey(checkId(entries[index]?.id));

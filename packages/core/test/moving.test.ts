@@ -44,6 +44,21 @@ describe('Moving a loop', () => {
     expect(movable((await loop.read(['x']))[0]!)).to.deep.equal(released);
   });
 
+  it('always-starts: what can be no item is refused before any is put', async () => {
+    const wrong: Json[] = [{ status: 'success', attempt: 1 }, { status: 'completed' }, { attempt: 1 }, { ...DONE, costUsd: -1 }, {}];
+    for (const item of wrong) {
+      const entries = [
+        { id: 'a', item: DONE },
+        { id: 'b', item: item as never },
+      ];
+      expect(await codeOf(state.putItems(entries, () => true)), JSON.stringify(item)).to.equal('LOOPSTATE_VALUE_REFUSED');
+    }
+    expect(await items()).to.deep.equal([]);
+    // A newer release may have put it.
+    await state.putItems([{ id: 'a', item: { ...DONE, unknownYet: 1 } as never }], () => true);
+    expect((await items()).map(([id]) => id)).to.deep.equal(['a']);
+  });
+
   it('acked-survives, once-recorded: items are put as they are, in their order, and what is there stays unless it may be replaced', async () => {
     const entries = Array.from({ length: 2_500 }, (_, n) => ({ id: `item-${n}`, item: { ...DONE, output: n } }));
     const placed = await state.putItems([...entries, { id: 'item-7', item: DONE }], () => true);
