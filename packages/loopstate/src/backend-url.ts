@@ -37,6 +37,8 @@ const PACKAGES: Readonly<Record<string, string>> = {
 /** Two letters or more: `C:\state.json` is a path. */
 const SCHEME = /^([a-z][a-z0-9+.-]+):/i;
 
+const SCHEMES: readonly string[] = ['file', 'memory', ...Object.keys(PACKAGES)];
+
 const IN_MEMORY = {
   id: 'in-memory',
   severity: 'info',
@@ -54,8 +56,12 @@ const IN_MEMORY = {
 export function placeOf(target: string): StatePlace {
   if (typeof target !== 'string' || target === '') throw badTarget('The state must be a URL or a path, and it is none.');
   if (target.includes('\0')) throw badTarget('The state must be a URL or a path, and it holds a NUL.');
-  const scheme = SCHEME.exec(target)?.[1]?.toLowerCase();
-  if (scheme === undefined) return { kind: 'file', path: target };
+  const scheme = schemeOf(target);
+  if (scheme === undefined) {
+    const meant = schemeOf(target.trimStart());
+    if (meant !== undefined && SCHEMES.includes(meant)) throw badTarget(`There is white space before the ${meant}: URL: leave it out.`);
+    return { kind: 'file', path: target };
+  }
   if (scheme === 'file') return { kind: 'file', path: pathOfFileUrl(target.slice('file:'.length)) };
   if (scheme === 'memory') {
     if (target.length > 'memory:'.length) throw badTarget('A store in memory is opened as "memory:", with nothing after the colon.');
@@ -63,7 +69,7 @@ export function placeOf(target: string): StatePlace {
   }
   const packageName = Object.hasOwn(PACKAGES, scheme) ? PACKAGES[scheme] : undefined;
   if (packageName !== undefined) return { kind: 'package', scheme, packageName, url: target };
-  const known = ['file', 'memory', ...Object.keys(PACKAGES)].map((name) => `${name}:`).join(', ');
+  const known = SCHEMES.map((name) => `${name}:`).join(', ');
   throw badTarget(`There is no store for ${scheme}: URLs; there are ${known}. If it is the name of a file, write ./ before it.`);
 }
 
@@ -92,6 +98,10 @@ export async function diagnosePlace(target: string, options: DiagnoseOptions): P
   if (place.kind === 'memory') return { backend: 'memory', reach: 'process', where: 'memory:', findings: [IN_MEMORY] };
   const { diagnose } = await loadPackage(place.scheme, place.packageName, 'diagnose');
   return await diagnose(place.url, options);
+}
+
+function schemeOf(target: string): string | undefined {
+  return SCHEME.exec(target)?.[1]?.toLowerCase();
 }
 
 /** `rest`: what follows `file:`. Relative forms are no standard URLs, so only the absolute ones can be left to Node. */

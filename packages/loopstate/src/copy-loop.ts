@@ -11,6 +11,7 @@ import {
   type MayPut,
   type MovableEntry,
   movable,
+  refuseUnknownOptions,
 } from '@loopstate/core';
 import { batchesOf } from './batches.js';
 
@@ -47,15 +48,21 @@ export interface LoopDifference {
 
 const EXAMPLES_MAX = 5;
 
+function checkCopyOptions(options: CopyOptions): CopyOptions {
+  refuseUnknownOptions(options, ['signal']);
+  return options;
+}
+
 /**
  * Copies a loop into another store, in its order, what was spent before included. The target may hold part of it already, so that a copy that
  * was interrupted at any moment can be made again; it may hold nothing else, and nobody may be at work on it. An item that a run holds is
  * outstanding in the copy.
  *
- * Errors: `LOOPSTATE_LOCKED` (a run is at work on the target), `LOOPSTATE_BAD_OPTION` (the target holds something else), what the backends
- * raise, and the reason of `signal`.
+ * Errors: `LOOPSTATE_LOCKED` (a run is at work on the target), `LOOPSTATE_BAD_OPTION` (the target holds something else; an option that is
+ * none), what the backends raise, and the reason of `signal`.
  */
-export async function copyLoop(from: LoopReader, to: LoopState, { signal }: CopyOptions = {}): Promise<CopyCounts> {
+export async function copyLoop(from: LoopReader, to: LoopState, options: CopyOptions = {}): Promise<CopyCounts> {
+  const { signal } = checkCopyOptions(options);
   await to.assertUnused();
   await refuseOthers(from, to, signal);
   await to.putCarriedUsd(await from.carriedUsd());
@@ -79,7 +86,8 @@ export async function copyLoop(from: LoopReader, to: LoopState, { signal }: Copy
 }
 
 /** Compares two loops, item by item, apart from what belongs to a place or a moment. Errors: what the backends raise, and the reason of `signal`. */
-export async function compareLoops(first: LoopReader, second: LoopReader, { signal }: CopyOptions = {}): Promise<LoopDifference> {
+export async function compareLoops(first: LoopReader, second: LoopReader, options: CopyOptions = {}): Promise<LoopDifference> {
+  const { signal } = checkCopyOptions(options);
   const examples: string[] = [];
   const show = (id: string): void => {
     if (examples.length < EXAMPLES_MAX) examples.push(id);

@@ -1,4 +1,4 @@
-import { isFinal, isSameItem, type LoopState, type MayPut, type MovableEntry, movable } from '@loopstate/core';
+import { isFinal, isSameItem, type LoopState, type MayPut, type MovableEntry, movable, refuseUnknownOptions } from '@loopstate/core';
 import { batchesOf } from './batches.js';
 
 /** Options of {@link importItems}. */
@@ -27,13 +27,14 @@ export interface ImportCounts {
  * Puts items into a loop on which nobody is at work, never over an outcome that is there already, unless `replace` is given. What is there
  * without an outcome gives way only to an outcome. Interrupted at any moment, it can be called again.
  *
- * Errors: `LOOPSTATE_LOCKED`, what `LoopState.putItems` and the backend raise, and the reason of `signal`.
+ * Errors: `LOOPSTATE_LOCKED`, `LOOPSTATE_BAD_OPTION`, what `LoopState.putItems` and the backend raise, and the reason of `signal`.
  */
 export async function importItems(
   state: LoopState,
   entries: AsyncIterable<MovableEntry>,
   options: ImportItemsOptions = {},
 ): Promise<ImportCounts> {
+  refuseUnknownOptions(options, ['replace', 'carriedUsd', 'signal']);
   const { replace = false, carriedUsd = 0, signal } = options;
   await state.assertUnused();
   const keptCarriedUsd = carriedUsd > 0 && state.carriedUsd > 0 && state.carriedUsd !== carriedUsd && !replace;

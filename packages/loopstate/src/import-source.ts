@@ -5,7 +5,16 @@
 import { constants, isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { isError, isOldFormat, itemsFromOldFormat, type Json, LoopStateError, type MovableEntry, whyNotMovable } from '@loopstate/core';
+import {
+  isError,
+  isOldFormat,
+  itemsFromOldFormat,
+  type Json,
+  LoopStateError,
+  type MovableEntry,
+  refuseUnknownOptions,
+  whyNotMovable,
+} from '@loopstate/core';
 import { byteLines } from './byte-lines.js';
 import { ExportReader } from './export-reader.js';
 import { endsBySeq, JOB_LOG_START, jobsByCommand, jobsByLine } from './job-log.js';
@@ -53,7 +62,10 @@ const START_BYTES = 4_096;
  * unless `isPartial`), `LOOPSTATE_NEWER_FORMAT`.
  */
 export async function openImport(path: string, options: ImportOptions = {}): Promise<ImportSource> {
+  refuseUnknownOptions(options, ['format', 'itemsPath', 'isPartial', 'source', 'itemsSource']);
   const { itemsPath, isPartial = false, source = path, itemsSource = itemsPath } = options;
+  if (options.format !== undefined && !IMPORT_FORMATS.includes(options.format))
+    throw badOption(`There is no format ${JSON.stringify(options.format)}; there are ${IMPORT_FORMATS.join(', ')}.`);
   try {
     const format = options.format ?? (await formatOf(path));
     if (itemsPath !== undefined && format !== 'joblog') throw badOption('--items is for the job log of GNU parallel: this is none.');

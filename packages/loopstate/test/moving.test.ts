@@ -10,7 +10,9 @@ import { prove } from '@loopstate/conformance';
 import { type Json, LoopReader, LoopState, type MovableEntry, openMemoryBackend } from '@loopstate/core';
 import { expect } from 'chai';
 import { byteLines } from '../src/byte-lines.js';
+import { compareLoops, copyLoop } from '../src/copy-loop.js';
 import { exportLines, version2Text } from '../src/export-text.js';
+import { importItems } from '../src/import-items.js';
 import { type ImportOptions, openImport } from '../src/import-source.js';
 
 const ENTRIES: readonly MovableEntry[] = [
@@ -105,6 +107,25 @@ describe('An export', () => {
       expect(await codeOf(at(other)), other).to.equal('LOOPSTATE_FOREIGN');
     expect(await codeOf(join(at(''), 'nothing'))).to.equal('LOOPSTATE_BAD_OPTION');
     expect(await codeOf(at(text), { itemsPath: at(text) })).to.equal('LOOPSTATE_BAD_OPTION');
+    expect(await codeOf(at(text), { format: 'xml' as never })).to.equal('LOOPSTATE_BAD_OPTION');
+  });
+
+  it('is moved by nothing that was given an option which is none', async () => {
+    const source = at(await exported(ENTRIES));
+    const state = await LoopState.open(openMemoryBackend());
+    const from = await LoopReader.open(openMemoryBackend());
+    const wrong: readonly ((options: object) => Promise<unknown>)[] = [
+      (options) => openImport(source, options),
+      async (options) => importItems(state, (await openImport(source)).items(), options),
+      (options) => copyLoop(from, state, options),
+      (options) => compareLoops(from, from, options),
+    ];
+    for (const move of wrong) {
+      const error: unknown = await move({ partial: true }).catch((reason: unknown) => reason);
+      expect(error, String(move)).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
+    }
+    expect(state.progress.completed).to.equal(0);
+    await state.close();
   });
 
   it('is looked for in vain in what is larger than any text can be, and that is refused too', async () => {

@@ -139,7 +139,19 @@ describe('LoopState of loopstate', () => {
   });
 
   it('refuses targets and options that it does not know', async () => {
-    const targets = [undefined, null, 7, {}, { path: 7 }, { path: '' }, { path: 'x', url: 'y' }, 'gopher:x'];
+    const targets = [
+      undefined,
+      null,
+      7,
+      {},
+      { path: 7 },
+      { path: '' },
+      { path: 'x', url: 'y' },
+      'gopher:x',
+      ' redis://:secret@127.0.0.1/0',
+      '\tsqlite:x.db',
+      '\nmemory:',
+    ];
     for (const target of targets) {
       expect(await rejection(LoopState.open(target as never)), String(target)).to.include({ code: 'LOOPSTATE_BAD_OPTION' });
     }
