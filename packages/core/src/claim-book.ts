@@ -71,10 +71,10 @@ export class ClaimBook implements ClaimKeeper {
     return held;
   }
 
-  /** The claim on an item. Errors: `LOOPSTATE_NOT_CLAIMED`. */
+  /** The claim on an item. Errors: `LOOPSTATE_NOT_CLAIMED`, `LOOPSTATE_CLOSED`. */
   held(id: string): HeldClaim {
     const held = this.#claims.get(id);
-    if (held === undefined || held === 'claiming') throw notClaimed(id);
+    if (held === undefined || held === 'claiming') throw this.#notHeld(id);
     return held;
   }
 
@@ -212,10 +212,11 @@ export class ClaimBook implements ClaimKeeper {
   }
 
   async releaseClaim(held: HeldClaim): Promise<void> {
+    if (held.mode === 'settled') return;
     try {
       await this.#settle(held, () => released(held.record));
     } catch (error) {
-      if (isLoopStateError(error, 'LOOPSTATE_LEASE_LOST') || isLoopStateError(error, 'LOOPSTATE_NOT_CLAIMED')) return;
+      if (isLoopStateError(error, 'LOOPSTATE_LEASE_LOST')) return;
       // Nobody works on it any more, whatever the store says of it: the next claim of this run may take it.
       this.#settled(held);
       throw error;
@@ -225,7 +226,7 @@ export class ClaimBook implements ClaimKeeper {
   /** Replaces the record of a claim, if the claim's fence still stands. */
   async #settle(held: HeldClaim, toNext: () => NextRecord): Promise<ItemStatus> {
     const next = toNext();
-    if (held.mode === 'settled') throw notClaimed(held.id);
+    if (held.mode === 'settled') throw this.#notHeld(held.id);
     if (held.mode === 'lost') throw this.#forgetLost(held);
     const by = this.#link.nextBy(this.#membership.runId);
     held.sent.push(by);
@@ -266,6 +267,16 @@ export class ClaimBook implements ClaimKeeper {
     this.#options.onLost(held.id);
   }
 
+  #notHeld(id: string): LoopStateError {
+    const item = JSON.stringify(id);
+    if (this.#isClosing)
+      return new LoopStateError('LOOPSTATE_CLOSED', `This LoopState was closed, and holds ${item} no more. Nothing was written.`);
+    return new LoopStateError(
+      'LOOPSTATE_NOT_CLAIMED',
+      `This run does not hold the item ${item}: begin or claim it first. Nothing was written.`,
+    );
+  }
+
   /** The holder of a lost claim has been told: its id is free for this run again. */
   #forgetLost(held: HeldClaim): LeaseLostError {
     if (this.#claims.get(held.id) === held) this.#claims.delete(held.id);
@@ -285,11 +296,4 @@ export class ClaimBook implements ClaimKeeper {
 
 function mustRunAlone(item: KnownItem | undefined): boolean {
   return (item?.record?.crashes ?? 0) >= CRASHES_UNTIL_ALONE;
-}
-
-function notClaimed(id: string): LoopStateError {
-  return new LoopStateError(
-    'LOOPSTATE_NOT_CLAIMED',
-    `This run does not hold the item ${JSON.stringify(id)}: begin or claim it first. Nothing was written.`,
-  );
 }

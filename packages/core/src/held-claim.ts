@@ -20,8 +20,8 @@ export interface Claim {
    * A result that can't be stored is recorded as `failed` with the code `LOOPSTATE_RESULT_REFUSED`.
    *
    * Errors: `LOOPSTATE_LEASE_LOST` (taken over; nothing was recorded), `LOOPSTATE_NOT_CLAIMED` (ended before),
-   * `LOOPSTATE_RESULT_REFUSED` (not a result; nothing was written); `LOOPSTATE_UNAVAILABLE` and `LOOPSTATE_OUTCOME_UNKNOWN`:
-   * the claim stands, call again.
+   * `LOOPSTATE_CLOSED` (the state was closed, which gave the item back), `LOOPSTATE_RESULT_REFUSED` (not a result; nothing was written);
+   * `LOOPSTATE_UNAVAILABLE` and `LOOPSTATE_OUTCOME_UNKNOWN`: the claim stands, call again.
    */
   end(result: ItemResult): Promise<ItemStatus>;
 

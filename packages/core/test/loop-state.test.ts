@@ -67,6 +67,20 @@ describe('LoopState', () => {
     }
   });
 
+  it('refuses to end what closing the state gave back', async () => {
+    const backend = openMemoryBackend();
+    const state = await LoopState.open(backend);
+    const claim = (await state.claim('x'))!;
+    await state.begin('y');
+    await state.close();
+    const result = { status: 'success' } as const;
+    expect(await codeOf(claim.end(result))).to.equal('LOOPSTATE_CLOSED');
+    expect(await codeOf(state.end('y', result))).to.equal('LOOPSTATE_CLOSED');
+    await claim.release();
+    const next = await LoopState.open(backend);
+    expect([next.progress.outstanding, next.progress.inProgress]).to.deep.equal([2, 0]);
+  });
+
   it('refuses to end what was not begun, or was ended', async () => {
     const state = await LoopState.open(openMemoryBackend());
     expect(await codeOf(state.end('x', { status: 'success' }))).to.equal('LOOPSTATE_NOT_CLAIMED');

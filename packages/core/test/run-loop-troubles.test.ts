@@ -234,6 +234,11 @@ describe('runLoop among other runs', () => {
     expect(await codeOf(b.run({ items: ['x'], onProgress }))).to.equal('LOOPSTATE_CLOSED');
   });
 
+  it('ends when its state is closed while work runs', async () => {
+    const { state, run } = await loop();
+    expect(await codeOf(run({ items: ['x', 'y'], work: () => state.close() }))).to.equal('LOOPSTATE_CLOSED');
+  });
+
   it('runs what is free behind 1,200 items that another run holds, and ends', async () => {
     const store = createMemoryStore();
     const [a, b] = [await loop(store), await loop(store)];
