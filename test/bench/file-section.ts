@@ -14,6 +14,8 @@ import { commitNew, newKey } from './workload.js';
 const SIZES = [100, 10_000, 100_000, 1_000_000] as const;
 const SERIAL = 120;
 const PARALLEL = 4_000;
+/** A turn of a second: what an item costs beside its two commits is a few microseconds, which one collection of garbage more or less outweighs. */
+const LONG = 40_000;
 /** How many items a peer's document has already. */
 const PEER_ITEMS = 10_000;
 
@@ -21,7 +23,8 @@ const PEER_ITEMS = 10_000;
 const LINE = `["01234567",12345,1763800000000,[["item/src/some/folder/file-12345.ts",{"status":"completed","attempt":1,"output":{"ok":true},"by":"0123456789abcdef.12345"}]],[]]\n`;
 
 const INLINE = 'loopstate, inline disk calls';
-const BARE = "backend, an item's two commits, 64 workers";
+const ITEM = 'loopstate, 64 workers, long turns';
+const BARE = "backend, an item's two commits, 64 workers, long turns";
 
 interface Place {
   readonly size: number;
@@ -35,6 +38,7 @@ export async function fileSection(options: SectionOptions): Promise<SectionResul
   const places: Place[] = [];
   for (const size of SIZES) places.push(await prepare(folder, Math.ceil(size * scale)));
   const inline = await prepare(folder, Math.ceil(SIZES[0] * scale), 'inline');
+  const long = await prepare(folder, Math.ceil(SIZES[0] * scale), 'long');
   const serial = Math.ceil(SERIAL * scale);
   const parallel = Math.ceil(PARALLEL * scale);
   const peers = await diskPeers(folder, Math.ceil(PEER_ITEMS * scale), { few: Math.ceil(20 * scale), many: serial });
@@ -48,7 +52,8 @@ export async function fileSection(options: SectionOptions): Promise<SectionResul
         { name: `loopstate, ${numberText(place.size)} there, 64 workers`, turn: () => inFlight(64, parallel, () => beginAndEnd(place)) },
       ]),
       { name: INLINE, turn: () => oneByOne(serial, () => beginAndEnd(inline)) },
-      { name: BARE, turn: () => inFlight(64, parallel, () => claimAndOutcome(first(places).backend)) },
+      { name: ITEM, turn: () => inFlight(64, Math.ceil(LONG * scale), () => beginAndEnd(long)) },
+      { name: BARE, turn: () => inFlight(64, Math.ceil(LONG * scale), () => claimAndOutcome(long.backend)) },
       { name: 'backend, a durable commit', turn: () => oneByOne(serial, () => commitNew(first(places).backend)) },
       { name: 'backend, a durable commit, 64 workers', turn: () => inFlight(64, parallel, () => commitNew(first(places).backend)) },
       ...peers.contestants,
@@ -57,7 +62,7 @@ export async function fileSection(options: SectionOptions): Promise<SectionResul
     return resultOf(standings, places);
   } finally {
     await peers.close();
-    for (const { state } of [...places, inline]) await state.close();
+    for (const { state } of [...places, inline, long]) await state.close();
   }
 }
 
@@ -94,7 +99,7 @@ function resultOf(standings: readonly Standing[], places: readonly Place[]): Sec
       },
       {
         name: 'file, 64 workers: an item of LoopState / its two commits on the backend',
-        figure: timesAsFast(of(BARE), of(`${small}, 64 workers`)),
+        figure: timesAsFast(of(BARE), of(ITEM)),
         bound: 1.15,
         side: 'at most',
       },
@@ -138,8 +143,9 @@ function resultOf(standings: readonly Standing[], places: readonly Place[]): Sec
   };
 }
 
-async function prepare(folder: string, size: number, diskCalls: 'asynchronous' | 'inline' = 'asynchronous'): Promise<Place> {
-  const backend = await openFileBackend(join(folder, `state-${size}-${diskCalls}.json`), { diskCalls });
+async function prepare(folder: string, size: number, kind: 'usual' | 'inline' | 'long' = 'usual'): Promise<Place> {
+  const diskCalls = kind === 'inline' ? 'inline' : 'asynchronous';
+  const backend = await openFileBackend(join(folder, `state-${size}-${kind}.json`), { diskCalls });
   const state = await LoopState.open(backend, { closeBackend: true });
   const place = { size, backend, state };
   await inFlight(1_000, size, () => beginAndEnd(place));
