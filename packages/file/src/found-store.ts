@@ -14,7 +14,7 @@ export interface StoreFiles {
   readonly stateScan?: SnapshotScan;
   readonly previous?: Buffer;
   readonly journals: ReadonlyMap<number, Buffer>;
-  /** Those of which only the beginning was read. */
+  /** Those of which no more than the beginning was read, which does only for what is known to be old. */
   readonly beginnings: ReadonlySet<FileRole>;
   /** The state file and the previous one are one file under two names: a replacement that was interrupted. */
   readonly isPreviousState: boolean;
@@ -53,14 +53,16 @@ export function readStore(files: StoreFiles): FoundStore | undefined {
   const { state, previous } = parsed;
   // What a complete state file makes old is not needed, and would make opening as slow as there are files.
   const oldest = isEnough(parsed) ? (state?.header?.generation ?? 0) : 0;
+  // The beginning of a file does only where it says that the file is old.
   const isPreviousUnknown = files.beginnings.has('previous') && previous?.header === undefined;
   if (isPreviousUnknown || (oldest === 0 && files.beginnings.size > 0)) return undefined;
   const named = new Map<number, FoundJournal>();
   for (const [generation, bytes] of files.journals) {
     const taken = generation < oldest ? parseJournalHeader(bytes) : undefined;
-    const isTaken = taken?.header?.generation === generation;
-    if (!isTaken && files.beginnings.has(generation)) return undefined;
-    named.set(generation, isTaken ? taken : parseJournal(bytes));
+    // A state file of another store, put in the place of this one's, makes none of its journals old.
+    const isOld = taken?.header?.generation === generation && taken.header.store === state?.header?.store;
+    if (!isOld && files.beginnings.has(generation)) return undefined;
+    named.set(generation, isOld ? taken : parseJournal(bytes));
   }
   const store = electStore(state, [previous?.header?.store, ...[...named.values()].map((journal) => journal.header?.store)]);
   const { journals, misnamed, strangers } = sortJournals(files, { named, parsed, store });

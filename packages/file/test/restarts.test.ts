@@ -83,6 +83,45 @@ const valuesOf = async (backend: FileBackend) => (await backend.read(['a', 'b', 
 const reportOf = ({ recovery }: FileBackend) => recovery.map(({ code, severity, keptAs }) => [code, severity, keptAs !== undefined]);
 
 describe('file: restarts', () => {
+  it('always-starts: the state file of another store in the place of its own costs nothing acknowledged, and is told', async () => {
+    const sessions = async (closes: number, value: string): Promise<Map<string, Buffer>> => {
+      const disk = new ModelledDisk();
+      for (let session = 0; session <= closes; session++) {
+        const backend = await openQuietly(disk);
+        for (const key of KEYS) await backend.commit({ puts: [{ key: `${key}/${session}`, value }] });
+        if (session < closes) await backend.close();
+      }
+      return disk.files();
+    };
+    const closed = async (closes: number): Promise<Map<string, Buffer>> => {
+      const disk = ModelledDisk.holding(await sessions(closes - 1, 'another'));
+      await (await openQuietly(disk)).close();
+      return disk.files();
+    };
+    for (const ownCloses of [0, 1, 2, 3]) {
+      for (const otherCloses of [1, 2, 3, 4, 5, 6]) {
+        for (const names of [['state.json'], ['state.json', 'state.json.previous']]) {
+          const files = await sessions(ownCloses, 'own');
+          const other = await closed(otherCloses);
+          for (const name of names) if (other.has(name)) files.set(name, other.get(name)!);
+          const label = `${names.join(' and ')} of ${otherCloses} sessions in the place of ${ownCloses}`;
+          const disk = ModelledDisk.holding(files);
+          const keys = KEYS.flatMap((key) => Array.from({ length: ownCloses + 1 }, (_, session) => `${key}/${session}`));
+          for (const access of ['read', 'write'] as const) {
+            forgetOpenStores();
+            const backend = await openFileBackend(disk.statePath, { disk, lock: noLock, access });
+            const missing = (await backend.read(keys)).filter((record) => record?.value !== 'own').length;
+            const isToldOf = backend.recovery.some(({ severity, code }) => severity === 'loss' || code === 'other-store');
+            expect(missing === 0 || (names.length > 1 && isToldOf), label).to.equal(true);
+            expect(backend.recovery, label).to.have.length.greaterThan(0);
+            await backend.close();
+          }
+          expect((await (await openQuietly(disk)).read(keys)).length).to.equal(keys.length);
+        }
+      }
+    }
+  });
+
   it('always-starts: what a process left that was killed at any disk call is in the way of no start, and of no compaction', async () => {
     const disk = new ModelledDisk();
     const moments: Map<string, Buffer>[] = [];
