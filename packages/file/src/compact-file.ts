@@ -2,7 +2,7 @@ import type { RecoveryFinding } from '@loopstate/core';
 import { nodeDisk } from './disk.js';
 import { StoreNames } from './names.js';
 import { openFileBackend } from './open-file-backend.js';
-import { parseSnapshotHeader } from './snapshot.js';
+import { FIRST_LINE_BYTES_MAX, parseSnapshotHeader } from './snapshot.js';
 import { resolveStatePath } from './store-files.js';
 
 /** What {@link compactFile} did. */
@@ -31,7 +31,9 @@ export async function compactFile(path: string): Promise<FileCompaction> {
 /** The state file, and the journals with what it does not hold yet; not the copies of older states beside it. */
 async function sizeOf(names: StoreNames): Promise<number> {
   const stamp = await nodeDisk.stamp(names.state);
-  const { header } = parseSnapshotHeader(stamp === undefined ? Buffer.alloc(0) : await nodeDisk.readFile(names.state));
+  const { header } = parseSnapshotHeader(
+    stamp === undefined ? Buffer.alloc(0) : await nodeDisk.readFile(names.state, { toByte: FIRST_LINE_BYTES_MAX }),
+  );
   const isNeeded = (generation: number): boolean => header === undefined || (!header.closed && generation >= header.generation);
   const journals = names.journalsAmong(await nodeDisk.list(names.directory)).filter(isNeeded);
   const stamps = await Promise.all(journals.map((generation) => nodeDisk.stamp(names.journal(generation))));

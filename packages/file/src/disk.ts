@@ -66,7 +66,7 @@ export interface ReadOptions {
   readonly fromByte?: number;
   /** Where to end, if the file does not end before. */
   readonly toByte?: number;
-  /** Gets what was read so far, `bytes` up to `readTo`, while more is being read. Must not throw. */
+  /** Gets what was read so far, `bytes` up to `readTo`, which does not change any more, while more is being read. Must not throw. */
   readonly onRead?: (bytes: Buffer, readTo: number) => void;
 }
 

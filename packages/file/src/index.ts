@@ -1,6 +1,6 @@
 export { compactFile, type FileCompaction } from './compact-file.js';
 export { type DiagnoseFileOptions, diagnoseFile } from './diagnosis.js';
-export { type Disk, type DiskFile, type FileStamp, nodeDisk } from './disk.js';
+export { type Disk, type DiskFile, type FileStamp, nodeDisk, type ReadOptions } from './disk.js';
 export { FINDING_CODES, type FindingCode } from './findings.js';
 export { FILE_DIAGNOSES } from './judge-file.js';
 export { type HeldLock, kernelLock, type Lock } from './lock.js';

@@ -11,7 +11,7 @@ import { hasCode, isSameState, unlinkIfPresent, writeAll } from './disk.js';
 import { writeNewFile } from './journal-file.js';
 import type { LogCut } from './log-cut.js';
 import type { StoreNames } from './names.js';
-import { parseSnapshot, parseSnapshotHeader, type SnapshotHeader, SnapshotText } from './snapshot.js';
+import { FIRST_LINE_BYTES_MAX, parseSnapshot, parseSnapshotHeader, type SnapshotHeader, SnapshotText } from './snapshot.js';
 
 /** Where records can't be taken as they are, so many make a line: no turn of the event loop should get long. */
 const TAKE_ENTRIES = 250;
@@ -77,7 +77,7 @@ export class SnapshotFile {
   async isOfGeneration(generation: number): Promise<boolean> {
     const { disk, names } = this.#options;
     if ((await disk.stamp(names.state)) === undefined) return false;
-    return parseSnapshotHeader(await disk.readFile(names.state)).header?.generation === generation;
+    return parseSnapshotHeader(await disk.readFile(names.state, { toByte: FIRST_LINE_BYTES_MAX })).header?.generation === generation;
   }
 
   /** Writes a snapshot of what `cut` holds and puts it in the place of the state file. Says what had become of that. */

@@ -19,6 +19,9 @@ import type { LogEntry } from './record-log.js';
 /** The format that this release writes, for snapshots and journals. */
 export const FORMAT = 1;
 
+/** More than the first line of a snapshot or of a journal has. */
+export const FIRST_LINE_BYTES_MAX = 512;
+
 const MAGIC = '{"loopstate":"';
 const HEADER_REST = MAGIC.length + 10;
 const NEWLINE = 0x0a;
@@ -138,21 +141,26 @@ export class SnapshotScan {
   #newest = 0;
   #chain = '';
   #at = 0;
+  /** Up to here there is no newline after `#at`. */
+  #searched = 0;
   #isGivenUp = false;
 
   /** Takes the lines that are there; `readTo`: where the bytes end that were read. */
   take(bytes: Buffer, readTo: number): void {
     const read = bytes.subarray(0, readTo);
     while (!this.#isGivenUp) {
-      const newline = read.indexOf(NEWLINE, this.#at);
-      if (newline === -1) return;
+      const newline = read.indexOf(NEWLINE, Math.max(this.#at, this.#searched));
+      if (newline === -1) {
+        this.#searched = readTo;
+        return;
+      }
       if (this.#header === undefined) this.#isGivenUp = !this.#takeHeader(read);
       else if (bytes[this.#at] === OPENING_BRACKET) this.#isGivenUp = !this.#takeLine(bytes, newline);
       else return;
     }
   }
 
-  /** The snapshot, once all bytes were read; `undefined`: see above. */
+  /** The snapshot, once all bytes were read; `undefined`: it is not whole, or not written as this release does it. */
   end(bytes: Buffer): FoundSnapshot | undefined {
     const content = endOfContent(bytes);
     this.take(bytes, content);
@@ -234,8 +242,12 @@ function parseHeader(bytes: Buffer, content: number): FoundHeader | 'newer' | un
   const format = Number(/^"format":(\d+)[,}]/.exec(text)?.[1] ?? Number.NaN);
   if (format > FORMAT) return 'newer';
   if (format !== FORMAT || !text.endsWith(`,${HEADER_END}`)) return undefined;
-  const header: unknown = JSON.parse(`{${text.slice(0, -HEADER_END.length - 1)}}`);
-  return isHeader(header) ? { header, checksum: found, end: end + 1 } : undefined;
+  try {
+    const header: unknown = JSON.parse(`{${text.slice(0, -HEADER_END.length - 1)}}`);
+    return isHeader(header) ? { header, checksum: found, end: end + 1 } : undefined;
+  } catch {
+    return undefined; // A checksum can hold by chance.
+  }
 }
 
 function parseChunks(bytes: Buffer, start: number, end: number): FoundChunks {

@@ -4,13 +4,11 @@ import { LoopStateError } from '@loopstate/core';
 import { type Disk, type FileStamp, hasCode, type ReadOptions } from './disk.js';
 import type { FileRole, StoreFiles } from './found-store.js';
 import type { StoreNames } from './names.js';
-import { parseSnapshotHeader, SnapshotScan } from './snapshot.js';
+import { FIRST_LINE_BYTES_MAX, SnapshotScan } from './snapshot.js';
 import { unavailable } from './trouble.js';
 import type { UnreadableFiles } from './unreadable-files.js';
 
 const LINKS_MAX = 40;
-/** More than the first line of a snapshot or of a journal has. */
-const FIRST_LINE_BYTES_MAX = 512;
 /** What is put beside a state file has its name and up to 50 bytes more; a name can have 255. */
 const NAME_BYTES_MAX = 200;
 
@@ -76,7 +74,8 @@ export interface ReadStore {
 }
 
 /**
- * Reads the files of a store; `all`: each to its end, else only the beginning of those that a whole state file makes old, which tells so.
+ * Reads the files of a store; `all`: each to its end. Else, where the state file is whole, only the beginning of those that are likely to be
+ * older, which tells whether they are.
  *
  * Errors: any system error but one for a file that is not there, or for a sector that cannot be read.
  */
@@ -100,7 +99,8 @@ export async function readStoreFiles(disk: Disk, names: StoreNames, { all }: { a
   const stateScan = new SnapshotScan();
   const state = await read('state', names.state, { onRead: (bytes, readTo) => stateScan.take(bytes, readTo) });
   const beginning: ReadOptions = { toByte: FIRST_LINE_BYTES_MAX };
-  const current = all || state === undefined ? 0 : (parseSnapshotHeader(state.subarray(0, FIRST_LINE_BYTES_MAX)).header?.generation ?? 0);
+  const whole = all || state === undefined ? undefined : stateScan.end(state);
+  const current = whole?.header?.generation ?? 0;
   const [previous, ...journalBytes] = await Promise.all([
     read('previous', names.previous, current > 0 ? beginning : {}),
     ...generations.map((generation) => read(generation, names.journal(generation), generation < current ? beginning : {})),
