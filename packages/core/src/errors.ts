@@ -12,7 +12,7 @@ export const ERROR_CODES = {
   LOOPSTATE_BAD_KEY: 'A key is empty, over 1,040 bytes, or not well-formed Unicode. Nothing was written.',
   LOOPSTATE_VALUE_REFUSED: 'A value would not come back from JSON as it went in, or is over 1 MiB. Nothing was written.',
   LOOPSTATE_RESULT_REFUSED: 'The result of an item could not be stored; the item is recorded as failed with this code.',
-  LOOPSTATE_CLOSED: 'The store was closed before this call.',
+  LOOPSTATE_CLOSED: 'The store, or the state, was closed before this call.',
   LOOPSTATE_LOCKED: 'Another process (or worker thread) has the store open.',
   LOOPSTATE_LOCK_UNAVAILABLE: 'This machine cannot take the kernel lock that keeps a second process out.',
   LOOPSTATE_READ_ONLY: 'The store was opened for reading; this call writes.',

@@ -490,7 +490,7 @@ export class LoopRunner<I extends LoopItem> {
   }
 
   #emit(event: LoopEvent): void {
-    const failed = (cause: unknown): void => this.#fail(new Error(`onProgress threw: ${reasonOf(cause)}`, { cause }));
+    const failed = (cause: unknown): void => this.#fail(new Error(`onProgress failed: ${reasonOf(cause)}`, { cause }));
     try {
       const told: unknown = this.#settings.onProgress(event);
       // An asynchronous one fails later: where nobody waits for it, the process would end.

@@ -69,7 +69,8 @@ export function isSameItem(a: MovableItem, b: MovableItem): boolean {
 }
 
 /** Why `item` can be none, by the fields that are known here: a newer release may have others; `undefined`: it can. */
-export function whyNoItem(item: object): string | undefined {
+export function whyNoItem(item: unknown): string | undefined {
+  if (typeof item !== 'object' || item === null || Array.isArray(item)) return 'it is no object';
   const missing = REQUIRED.find((name) => !Object.hasOwn(item, name));
   if (missing !== undefined) return `its ${missing} is missing`;
   const wrong = Object.entries(item).find(([name, value]) => Object.hasOwn(FIELDS, name) && !FIELDS[name as keyof MovableItem](value));
@@ -79,12 +80,11 @@ export function whyNoItem(item: object): string | undefined {
 /** Why `id` and `item`, which came from anywhere, can not be put as they are; `undefined`: they can. */
 export function whyNotMovable(id: unknown, item: unknown): string | undefined {
   try {
-    if (typeof item !== 'object' || item === null || Array.isArray(item)) return 'it is no object';
     const key = itemKey(checkId(id));
-    const unknown = Object.keys(item).find((name) => !Object.hasOwn(FIELDS, name));
-    if (unknown !== undefined) return `it has a field ${JSON.stringify(unknown)}, which no item has`;
     const why = whyNoItem(item);
     if (why !== undefined) return why;
+    const unknown = Object.keys(item as object).find((name) => !Object.hasOwn(FIELDS, name));
+    if (unknown !== undefined) return `it has a field ${JSON.stringify(unknown)}, which no item has`;
     encodeValue(Object.assign({}, item, { by: ANY_BY }), key);
     return undefined;
   } catch (error) {

@@ -90,8 +90,9 @@ async function forgetBatch(link: StoreLink, runId: string, batch: ReadonlyMap<st
  * `LOOPSTATE_BAD_ID`, `LOOPSTATE_VALUE_REFUSED`, and what the backend raises. Some may be put then; it can be called again.
  */
 export async function putItems(link: StoreLink, runId: string, entries: readonly MovableEntry[], mayPut: MayPut): Promise<Placed[]> {
-  for (const { id, item } of entries) {
-    const why = whyNoItem(item);
+  for (const entry of entries) {
+    const id = checkId(entry?.id);
+    const why = whyNoItem(entry.item);
     if (why !== undefined)
       throw new LoopStateError('LOOPSTATE_VALUE_REFUSED', `${JSON.stringify(id)} can not be put: ${why}. Nothing was written.`);
   }

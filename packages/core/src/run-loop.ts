@@ -51,7 +51,7 @@ export interface RunLoopOptions<I extends LoopItem> {
   readonly waitForOthers?: boolean | undefined;
   /** How long to go on trying when the state can't be read or written, in ms. Default: for ever. */
   readonly giveUpAfterMs?: number | undefined;
-  /** Told of everything that happens, as it happens; not waited for. What it throws, or rejects with, ends the loop. */
+  /** Told of everything that happens, as it happens; not waited for. What it throws, or rejects with until the loop has ended, ends the loop. */
   readonly onProgress?: ((event: LoopEvent) => void) | undefined;
 }
 

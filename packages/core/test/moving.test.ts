@@ -45,13 +45,25 @@ describe('Moving a loop', () => {
   });
 
   it('always-starts: what can be no item is refused before any is put', async () => {
-    const wrong: Json[] = [{ status: 'success', attempt: 1 }, { status: 'completed' }, { attempt: 1 }, { ...DONE, costUsd: -1 }, {}];
+    const wrong: Json[] = [
+      { status: 'success', attempt: 1 },
+      { status: 'completed' },
+      { attempt: 1 },
+      { ...DONE, costUsd: -1 },
+      {},
+      null,
+      [],
+      7,
+    ];
     for (const item of wrong) {
       const entries = [
         { id: 'a', item: DONE },
         { id: 'b', item: item as never },
       ];
       expect(await codeOf(state.putItems(entries, () => true)), JSON.stringify(item)).to.equal('LOOPSTATE_VALUE_REFUSED');
+    }
+    for (const entry of [undefined, null, { item: DONE }, { id: 7n, item: {} }]) {
+      expect(await codeOf(state.putItems([{ id: 'a', item: DONE }, entry as never], () => true))).to.equal('LOOPSTATE_BAD_ID');
     }
     expect(await items()).to.deep.equal([]);
     // A newer release may have put it.

@@ -48,11 +48,6 @@ export interface LoopDifference {
 
 const EXAMPLES_MAX = 5;
 
-function checkCopyOptions(options: CopyOptions): CopyOptions {
-  refuseUnknownOptions(options, ['signal']);
-  return options;
-}
-
 /**
  * Copies a loop into another store, in its order, what was spent before included. The target may hold part of it already, so that a copy that
  * was interrupted at any moment can be made again; it may hold nothing else, and nobody may be at work on it. An item that a run holds is
@@ -62,7 +57,8 @@ function checkCopyOptions(options: CopyOptions): CopyOptions {
  * none), what the backends raise, and the reason of `signal`.
  */
 export async function copyLoop(from: LoopReader, to: LoopState, options: CopyOptions = {}): Promise<CopyCounts> {
-  const { signal } = checkCopyOptions(options);
+  refuseUnknownOptions(options, ['signal']);
+  const { signal } = options;
   await to.assertUnused();
   await refuseOthers(from, to, signal);
   await to.putCarriedUsd(await from.carriedUsd());
@@ -85,9 +81,13 @@ export async function copyLoop(from: LoopReader, to: LoopState, options: CopyOpt
   return { copied, present, inProgress };
 }
 
-/** Compares two loops, item by item, apart from what belongs to a place or a moment. Errors: what the backends raise, and the reason of `signal`. */
+/**
+ * Compares two loops, item by item, apart from what belongs to a place or a moment. Errors: `LOOPSTATE_BAD_OPTION`, what the backends raise, and
+ * the reason of `signal`.
+ */
 export async function compareLoops(first: LoopReader, second: LoopReader, options: CopyOptions = {}): Promise<LoopDifference> {
-  const { signal } = checkCopyOptions(options);
+  refuseUnknownOptions(options, ['signal']);
+  const { signal } = options;
   const examples: string[] = [];
   const show = (id: string): void => {
     if (examples.length < EXAMPLES_MAX) examples.push(id);
