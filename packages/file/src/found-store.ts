@@ -1,7 +1,7 @@
 /**
  * The files of a store, read and sorted by what they hold: a snapshot or journal counts for what it is, whatever its name.
  */
-import { type FoundJournal, parseJournal, parseJournalHeader } from './journal.js';
+import { type FoundJournal, type JournalHeader, parseJournal, parseJournalHeader } from './journal.js';
 import { type FoundSnapshot, parseSnapshot, parseSnapshotHeader, type SnapshotHeader, type SnapshotScan } from './snapshot.js';
 
 /** A file of a store: the state file, the previous snapshot, or the journal of a generation. */
@@ -50,9 +50,7 @@ export interface FoundStore {
 /** Reads all files as what they may be; `undefined`: of a file of which the beginning was read, more is needed. */
 export function readStore(files: StoreFiles): FoundStore | undefined {
   const parsed = parseSnapshots(files);
-  const { state, previous } = parsed;
-  // What a complete state file makes old is not needed, and would make opening as slow as there are files.
-  const oldest = isEnough(parsed) ? (state?.header?.generation ?? 0) : 0;
+  const { state, previous, isOvertaken, oldest } = parsed;
   // The beginning of a file does only where it says that the file is old.
   const isPreviousUnknown = files.beginnings.has('previous') && previous?.header === undefined;
   if (isPreviousUnknown || (oldest === 0 && files.beginnings.size > 0)) return undefined;
@@ -67,8 +65,9 @@ export function readStore(files: StoreFiles): FoundStore | undefined {
   const store = electStore(state, [previous?.header?.store, ...[...named.values()].map((journal) => journal.header?.store)]);
   const { journals, misnamed, strangers } = sortJournals(files, { named, parsed, store });
   const snapshots = [state, previous, ...misnamedSnapshots(files, named)].filter((snapshot) => snapshot !== undefined);
-  const own = snapshots.filter(({ header }) => header === undefined || header.store === store);
-  const wholes = own.filter((snapshot): snapshot is WholeSnapshot => snapshot.isComplete && snapshot.header !== undefined);
+  const ofStore = snapshots.filter(({ header }) => header === undefined || header.store === store);
+  const isWhole = (snapshot: FoundSnapshot): snapshot is WholeSnapshot => snapshot.isComplete && snapshot.header !== undefined;
+  const wholes = ofStore.filter(isWhole).filter((snapshot) => snapshot !== state || !isOvertaken);
   const newer: FileRole[] = [...named].filter(([, journal]) => journal.isNewer).map(([generation]) => generation);
   if (previous?.isNewer) newer.unshift('previous');
   if (state?.isNewer) newer.unshift('state');
@@ -81,14 +80,18 @@ export function readStore(files: StoreFiles): FoundStore | undefined {
     wholes: wholes.sort((a, b) => b.header.revision - a.header.revision || b.header.generation - a.header.generation),
     strangers,
     misnamed,
-    generation: Math.max(0, ...named.keys(), ...journals.keys(), ...own.map(({ header }) => header?.generation ?? 0)),
-    highestRevision: highestRevision(own, [...journals.values()]),
+    generation: Math.max(0, ...named.keys(), ...journals.keys(), ...ofStore.map(({ header }) => header?.generation ?? 0)),
+    highestRevision: highestRevision(ofStore, [...journals.values()]),
   };
 }
 
 interface ParsedSnapshots {
   readonly state?: FoundSnapshot;
   readonly previous?: FoundSnapshot;
+  /** The state file is not the one that its journal was begun with, but an older one, or one of a copy that was worked on elsewhere. */
+  readonly isOvertaken: boolean;
+  /** Of what is older than this generation only the first lines are needed; 0: all is. */
+  readonly oldest: number;
 }
 
 interface ParsedFiles {
@@ -98,17 +101,30 @@ interface ParsedFiles {
 }
 
 function parseSnapshots(files: StoreFiles): ParsedSnapshots {
-  const state = files.state === undefined ? {} : { state: parseSnapshot(files.state, files.stateScan) };
-  if (files.previous === undefined) return state;
-  const taken = { ...state, previous: parseSnapshotHeader(files.previous) };
-  return isEnough(taken) ? taken : { ...state, previous: parseSnapshot(files.previous) };
+  const state = files.state === undefined ? undefined : parseSnapshot(files.state, files.stateScan);
+  const own = ownJournal(files, state);
+  const taken = files.previous === undefined ? undefined : parseSnapshotHeader(files.previous);
+  const isOvertaken = own !== undefined && own.since > (state?.header?.revision ?? 0);
+  const oldest = own !== undefined && !isOvertaken && isEnough(state, taken) ? own.generation : 0;
+  // What a complete state file makes old is not needed, and would make opening as slow as there are files.
+  const previous = files.previous === undefined || oldest > 0 ? taken : parseSnapshot(files.previous);
+  return { ...(state === undefined ? {} : { state }), ...(previous === undefined ? {} : { previous }), isOvertaken, oldest };
 }
 
-/** True if the state file is complete, and newer than the previous one says of itself. */
-function isEnough({ state, previous }: ParsedSnapshots): boolean {
+/** True if the state file is complete, and in all newer than the previous one says of itself. */
+function isEnough(state: FoundSnapshot | undefined, previous: FoundSnapshot | undefined): boolean {
   if (!state?.isComplete || state.header === undefined) return false;
   if (previous?.header === undefined) return true;
-  return previous.header.store === state.header.store && previous.header.generation < state.header.generation;
+  const { store, generation, revision } = state.header;
+  // A copy that was worked on elsewhere, and put back, may have more generations, and fewer revisions, than what it replaces.
+  return previous.header.store === store && previous.header.generation < generation && previous.header.revision <= revision;
+}
+
+/** What the journal says that was begun with the state file; `undefined`: it is not there. */
+function ownJournal(files: StoreFiles, state: FoundSnapshot | undefined): JournalHeader | undefined {
+  const bytes = files.journals.get(state?.header?.generation ?? 0);
+  const header = bytes && parseJournalHeader(bytes).header;
+  return header?.store === state?.header?.store && header?.generation === state?.header?.generation ? header : undefined;
 }
 
 function electStore(state: FoundSnapshot | undefined, siblings: readonly (string | undefined)[]): string | undefined {

@@ -38,8 +38,7 @@ export function followJournals(
   newestExpected: number,
 ): JournalChain {
   const links = walk(journals, base?.generation ?? 1);
-  const known = base?.revision ?? 0;
-  const findings = links.flatMap((link) => judge(link, known));
+  const findings = links.flatMap((link) => judge(link, base));
   const expected = Math.max(newestExpected, ...links.map(({ journal }) => journal?.next ?? 0));
   if ((links[0]?.generation ?? 0) < expected) findings.push(missing(expected));
   const oldest = links.at(-1);
@@ -66,9 +65,11 @@ function newestBelow(journals: ReadonlyMap<number, FoundJournal>, generation: nu
   return Math.max(0, ...[...journals.keys()].filter((other) => other < generation));
 }
 
-function judge({ generation, journal, limit }: ChainLink, known: number): ChainFinding[] {
+function judge({ generation, journal, limit }: ChainLink, base: SnapshotHeader | undefined): ChainFinding[] {
+  const known = base?.revision ?? 0;
   const isCovered = limit !== undefined && limit <= known;
-  if (journal === undefined) return isCovered ? [] : [missing(generation)];
+  // A later one that never existed is named where something was lost, until a snapshot stands that was made after that.
+  if (journal === undefined) return isCovered && generation === base?.generation ? [] : [missing(generation)];
   const counts = (revision: number) => limit === undefined || revision <= limit;
   const newest = journal.entries.reduce((last, { revision }) => (counts(revision) ? Math.max(last, revision) : last), 0);
   const isCut = limit !== undefined && Math.max(newest, known, journal.header?.since ?? 0) < limit;
@@ -87,10 +88,10 @@ function judge({ generation, journal, limit }: ChainLink, known: number): ChainF
 }
 
 /** True if nothing can be missing between the base and this oldest journal of the chain. */
-function reachesBase({ generation, journal }: ChainLink, base: SnapshotHeader | undefined): boolean {
+function reachesBase({ journal }: ChainLink, base: SnapshotHeader | undefined): boolean {
   if (journal?.header === undefined) return true; // Reported by itself, as damaged or missing.
   if (base === undefined) return journal.header.after === 0;
-  return generation === base.generation || journal.header.since <= base.revision;
+  return journal.header.since <= base.revision;
 }
 
 function missing(generation: number): ChainFinding {

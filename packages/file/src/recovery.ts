@@ -92,7 +92,10 @@ export function recoverStore(files: StoreFiles, options: RecoveryOptions): Recov
 function recoverAlone(files: StoreFiles, found: FoundStore, options: RecoveryOptions): Recovered | undefined {
   const { state } = found;
   if (files.previous !== undefined || found.strangers.length + found.misnamed.length > 0) return undefined;
-  if ([...found.journals.values()].some(({ commits, gaps, header }) => commits + gaps.length > 0 || header === undefined)) return undefined;
+  const journals = [...found.journals.values()];
+  if (journals.some(({ commits, gaps, header }) => commits + gaps.length > 0 || header === undefined)) return undefined;
+  // They were begun by a store in which there was something.
+  if (state?.isBlank && journals.some(({ header }) => header !== undefined && header.since + header.after > 0)) return undefined;
   if (files.state === undefined || state === undefined) return files.journals.size === 0 ? emptyState(found, [], options) : undefined;
   if (state.isBlank) {
     const what = 'was empty, with nothing beside it: the store starts empty.';
@@ -289,7 +292,7 @@ function assemble(parts: Assembly): Recovered {
   };
 }
 
-/** All that counts; from damaged snapshots too, for want of anything better, if the rest is not all. */
+/** All that counts; from damaged snapshots and journals beside the chain too, for want of anything better, if the rest is not all. */
 function collect({ found, base, chain, isIncomplete }: Assembly, known: number): LogEntry[] {
   // A snapshot whose lines are taken as they are comes first, and what is collected goes on top of it.
   const entries = base?.blocks === undefined ? [...(base?.entries ?? [])] : [];
@@ -297,6 +300,10 @@ function collect({ found, base, chain, isIncomplete }: Assembly, known: number):
     for (const snapshot of [found.previous, found.state]) {
       if (snapshot?.header !== undefined && snapshot.header.store !== found.store) continue;
       for (const entry of snapshot?.entries ?? []) if (entry.revision > known) entries.push(entry);
+    }
+    for (const [generation, journal] of found.journals) {
+      if (chain.links.some((link) => link.generation === generation)) continue;
+      for (const entry of journal.entries) if (entry.revision > known) entries.push(entry);
     }
   }
   for (const { journal, limit } of chain.links) {

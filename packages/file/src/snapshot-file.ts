@@ -39,6 +39,8 @@ export class SnapshotFile {
   readonly #options: SnapshotFileOptions;
   #known: FileStamp | undefined;
   #generation: number;
+  /** The latest that may stand in the state file's place: of a replacement that was tried, whatever the disk said of it. */
+  #latest: number;
   #previousGeneration: number;
 
   /** `known`: the stamp of a state file that was verified. */
@@ -46,6 +48,7 @@ export class SnapshotFile {
     this.#options = options;
     this.#known = found.known;
     this.#generation = found.generation;
+    this.#latest = found.generation;
     this.#previousGeneration = found.previousGeneration;
   }
 
@@ -67,7 +70,9 @@ export class SnapshotFile {
     if (isSameState(stamp, this.#known)) return true;
     // It may have been touched, or put back as it was; or a replacement took effect though it was reported to have failed.
     const { header, isComplete } = parseSnapshot(await disk.readFile(names.state));
-    if (!isComplete || header?.store !== this.#options.store || header.generation < this.#generation) return false;
+    if (!isComplete || header?.store !== this.#options.store) return false;
+    // Of another generation it was made elsewhere, from a copy, and journals here lead to nothing in it.
+    if (header.generation < this.#generation || header.generation > this.#latest) return false;
     this.#known = stamp;
     this.#generation = header.generation;
     return true;
@@ -88,7 +93,7 @@ export class SnapshotFile {
       const like = (await disk.stamp(names.state)) ?? (await disk.stamp(names.previous));
       const written = await this.#write(temporaryPath, cut, { ...about, like });
       let outgoing = 0;
-      const fate = await this.#putBy(temporaryPath, () => {
+      const fate = await this.#putBy(temporaryPath, about.generation, () => {
         outgoing = this.#generation;
         this.#known = written;
         this.#generation = about.generation;
@@ -157,13 +162,14 @@ export class SnapshotFile {
   }
 
   /** Puts the new snapshot in place and the old one where it belongs. */
-  async #putBy(temporaryPath: string, onRenamed: () => void): Promise<StateFate> {
+  async #putBy(temporaryPath: string, generation: number, onRenamed: () => void): Promise<StateFate> {
     const { disk, names, temporary } = this.#options;
     const outgoing = temporary();
     const fate = await this.#judge();
     const isOurs = fate === 'ours';
     try {
       if (isOurs) await this.#duplicate(names.state, outgoing);
+      this.#latest = generation;
       await disk.rename(temporaryPath, names.state);
       onRenamed();
       if (isOurs) await disk.rename(outgoing, names.previous);

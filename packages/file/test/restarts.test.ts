@@ -83,6 +83,143 @@ const valuesOf = async (backend: FileBackend) => (await backend.read(['a', 'b', 
 const reportOf = ({ recovery }: FileBackend) => recovery.map(({ code, severity, keptAs }) => [code, severity, keptAs !== undefined]);
 
 describe('file: restarts', () => {
+  describe('a state file that went on elsewhere, as a copy, and was put back', () => {
+    /** Opens a store, commits these keys, and closes it or leaves it as a kill does. */
+    const session = async (files: ReadonlyMap<string, Buffer>, keys: readonly string[], isClosed = true) => {
+      const disk = ModelledDisk.holding(files);
+      const backend = await openQuietly(disk);
+      let revision = 0;
+      for (const key of keys) {
+        const result = await backend.commit({ puts: [{ key, value: key }] });
+        if (result.ok) revision = result.revision;
+      }
+      if (isClosed) await backend.close();
+      return { files: disk.files(), revision };
+    };
+    const only = (files: ReadonlyMap<string, Buffer>) => new Map([['state.json', files.get('state.json')!]]);
+    const putBack = (from: ReadonlyMap<string, Buffer>, to: ReadonlyMap<string, Buffer>) => new Map([...to, ...only(from)]);
+    /** What is found, by a reader and then by a writer, which must be the same. */
+    const found = async (files: ReadonlyMap<string, Buffer>) => {
+      const disk = ModelledDisk.holding(files);
+      const seen: { keys: string[]; severities: string[] }[] = [];
+      for (const access of ['read', 'write'] as const) {
+        forgetOpenStores();
+        const backend = await openFileBackend(disk.statePath, { disk, lock: noLock, access });
+        const keys: string[] = [];
+        for await (const { key, record } of backend.changes(0)) if (record !== undefined) keys.push(key);
+        seen.push({ keys: keys.sort(), severities: backend.recovery.map(({ severity }) => severity) });
+        await backend.close();
+      }
+      expect(seen[0]).to.deep.equal(seen[1]);
+      const { revision } = await session(disk.files(), ['after']);
+      return { ...seen[0]!, revision };
+    };
+    let origin: Map<string, Buffer>;
+    beforeEach(async () => {
+      origin = (await session(new Map(), ['a'])).files;
+    });
+
+    it('always-starts: with more generations and fewer revisions, it does not make what stands there empty', async () => {
+      let newest = origin;
+      for (const key of ['b', 'c', 'd']) newest = (await session(newest, [key])).files;
+      const fork = await session(only(origin), ['x']);
+      const { keys, severities, revision } = await found(putBack(newest, fork.files));
+      expect(keys).to.include.members(['a', 'x']);
+      expect(severities).to.not.deep.equal([]);
+      expect(revision).to.be.greaterThan(fork.revision);
+    });
+
+    it('always-starts: the same over one that was only opened and closed', async () => {
+      const fork = await session(only(origin), []);
+      let newest = origin;
+      for (const key of ['b', 'c']) newest = (await session(newest, [key])).files;
+      const { keys, severities } = await found(putBack(newest, fork.files));
+      expect(keys).to.include('a');
+      expect(severities).to.not.deep.equal([]);
+    });
+
+    it('acked-survives: the same over one that was killed, whose commits are kept', async () => {
+      let newest = origin;
+      for (const key of ['b', 'c', 'd']) newest = (await session(newest, [key])).files;
+      const fork = await session(only(origin), ['x', 'y'], false);
+      const { keys, severities } = await found(putBack(newest, fork.files));
+      expect(keys).to.include.members(['a', 'x', 'y']);
+      expect(severities).to.not.deep.equal([]);
+    });
+
+    it('acked-survives, fenced: of the same generation, it takes nothing away, and no revision is given twice', async () => {
+      const few = await session(origin, ['b']);
+      const many = await session(origin, KEYS);
+      const { keys, severities, revision } = await found(putBack(few.files, many.files));
+      expect(keys).to.include.members(['a', ...KEYS]);
+      expect(severities).to.not.deep.equal([]);
+      expect(revision).to.be.greaterThan(many.revision);
+    });
+
+    it('acked-survives: put there while the store is open, it takes no journal away', async () => {
+      let newest = origin;
+      for (const key of ['b', 'c', 'd', 'e']) newest = (await session(newest, [key])).files;
+      const disk = ModelledDisk.holding(only(origin));
+      const backend = await open(disk);
+      await disk.unlink(disk.statePath);
+      const file = await disk.createFile(disk.statePath, 0o600);
+      await file.write(newest.get('state.json')!, 0);
+      await file.close();
+      await commitSome(backend);
+      await turn();
+      for (const key of KEYS) await backend.commit({ puts: [{ key: `late/${key}`, value: 1 }] });
+      expect(backend.recovery.map(({ code }) => code)).to.include('snapshot-replaced');
+      const { keys, severities } = await found(disk.files());
+      expect(keys).to.include.members(KEYS.map((key) => `late/${key}`));
+      expect(severities).to.not.include('loss');
+    });
+  });
+
+  it('always-starts: a loss is told again by the next start when this one is cut short before its snapshot stands', async () => {
+    const disk = new ModelledDisk();
+    await commitAll(await openQuietly(disk), true);
+    await commitAll(await openQuietly(disk), false);
+    const files = disk.files();
+    const newest = [...files.keys()]
+      .filter((name) => JOURNAL.test(name))
+      .sort()
+      .at(-1)!;
+    files.delete(newest);
+    const cut = ModelledDisk.holding(files);
+    const states: Map<string, Buffer>[] = [];
+    cut.fault = () => {
+      states.push(cut.files());
+      return undefined;
+    };
+    const opened = await openQuietly(cut);
+    expect(opened.recovery.map(({ severity }) => severity)).to.include('loss');
+    const before = states.filter((state) => state.get('state.json')?.equals(files.get('state.json')!));
+    expect(before.length).to.be.greaterThan(10);
+    for (const state of before) {
+      const { recovery } = await openQuietly(ModelledDisk.holding(state));
+      expect(recovery.map(({ severity }) => severity)).to.include('loss');
+    }
+  });
+
+  it('fenced: an emptied state file beside journals of a store in which there was something is a loss, and no revision is given again', async () => {
+    const disk = new ModelledDisk();
+    const given = await commitAll(await openQuietly(disk), false);
+    for (let start = 0; start < 3; start++) await (await openQuietly(ModelledDisk.holding(disk.files()))).close();
+    let files = disk.files();
+    for (let start = 0; start < 2; start++) {
+      const next = ModelledDisk.holding(files);
+      await (await openQuietly(next)).close();
+      files = next.files();
+      files.delete('state.json.previous');
+    }
+    files.set('state.json', Buffer.alloc(0));
+    const emptied = ModelledDisk.holding(files);
+    const backend = await openQuietly(emptied);
+    expect(backend.recovery.map(({ severity }) => severity)).to.include('loss');
+    const result = await backend.commit({ puts: [{ key: 'z', value: 1 }] });
+    expect(result.ok && result.revision).to.be.greaterThan(Math.max(...given));
+  });
+
   it('always-starts: the state file of another store in the place of its own costs nothing acknowledged, and is told', async () => {
     const sessions = async (closes: number, value: string): Promise<Map<string, Buffer>> => {
       const disk = new ModelledDisk();
