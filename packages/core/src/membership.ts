@@ -142,8 +142,8 @@ export class Membership {
       if (run === undefined || runId === this.#runId) return undefined;
       const result = await this.#link.send({ deletes: this.#recordsOf(run) }, this.#link.nextBy(this.#runId));
       // From then on it can't claim; what it records before its items are back counts.
+      await this.#link.refresh(); // It beat meanwhile, or has claimed more before it was declared dead.
       if (result.ok) return await this.#returnRemaining(runId, released);
-      await this.#link.refresh(); // It beat meanwhile.
     }
   }
 
@@ -265,6 +265,8 @@ export class Membership {
       const puts = become === undefined ? [] : this.#returnedItems(run.runId, become);
       const result = await this.#link.send({ deletes: this.#recordsOf(run), puts }, this.#link.nextBy(this.#runId));
       if (result.ok) {
+        // It may have claimed since the view was brought up to date; from that commit on it can't.
+        if (become !== undefined) await this.#link.refresh();
         const items = puts.length + (become === undefined ? 0 : await this.#returnRemaining(run.runId, become));
         this.#tell({ type: 'took-over', runId: run.runId, death, items });
         return true;

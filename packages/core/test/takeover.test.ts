@@ -25,6 +25,19 @@ describe('Takeover', () => {
     expect(b.events.map((event) => event.type)).to.deep.equal(['took-over']);
   });
 
+  it('one-item: counts the crash against what a run claimed since the taker looked last', async () => {
+    const { world, open } = fleet();
+    const a = await open(world.process('host-a'));
+    const b = await open(world.process('host-a'));
+    await b.state.begin('own');
+    await a.state.begin('y');
+    await b.state.refresh();
+    await a.state.begin('x');
+    a.process.isDead = true;
+    expect((await b.state.claim('y'))?.attempt).to.be.greaterThan(0);
+    expect(await b.state.read('x')).to.include({ status: 'outstanding', crashes: 1 });
+  });
+
   it('never takes over from a run that beats, however long', async () => {
     const { world, open } = fleet();
     const a = await open(world.process('host-a'));
