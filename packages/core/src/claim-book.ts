@@ -65,8 +65,13 @@ export class ClaimBook implements ClaimKeeper {
     try {
       held = await this.#claiming.make(() => this.#options.guard.run(() => this.#claim(id, digest)));
     } finally {
-      if (held === undefined) this.#claims.delete(id);
-      if (held === undefined && this.#alone === id) this.#alone = undefined;
+      if (held === undefined) {
+        this.#claims.delete(id);
+        if (this.#alone === id) this.#alone = undefined;
+        // Its reply was lost, but the view learnt meanwhile that it landed: it will not be told again.
+        const item = this.#link.view.item(id);
+        if (this.#isOwnStray(item)) this.#giveBackStray(id, item);
+      }
     }
     return held;
   }
@@ -104,7 +109,7 @@ export class ClaimBook implements ClaimKeeper {
       return;
     }
     // A claim whose reply was lost and whose caller gave up: it landed after all.
-    if (held === undefined && item?.record?.run === this.#membership.runId && !this.#isClosing) this.#giveBackStray(id, item);
+    if (held === undefined && this.#isOwnStray(item)) this.#giveBackStray(id, item);
   }
 
   /** Gives up every claim whose newest record of its own is no longer in the view: the store lost it. */
@@ -230,19 +235,22 @@ export class ClaimBook implements ClaimKeeper {
     if (held.mode === 'lost') throw this.#forgetLost(held);
     const by = this.#link.nextBy(this.#membership.runId);
     held.sent.push(by);
+    // Now: while it is on its way, whoever made the result may go on with what it is made of.
+    const text = this.outcomes !== undefined && isFinal(next.status) ? JSON.stringify(next) : undefined;
     const puts = [{ key: itemKey(held.id), value: next, revision: held.fence }];
-    return this.#settledBy(held, next, await this.#options.guard.run(() => this.#link.send({ puts }, by)));
+    const result = await this.#options.guard.run(() => this.#link.send({ puts }, by));
+    return this.#settledBy(held, { record: next, text }, result);
   }
 
   /** Takes in the answer to the commit that was to settle a claim. */
-  #settledBy(held: HeldClaim, next: NextRecord, result: CommitResult): ItemStatus {
+  #settledBy(held: HeldClaim, next: { readonly record: NextRecord; readonly text: string | undefined }, result: CommitResult): ItemStatus {
     // A sending whose reply was lost for good may have applied before this one: then the record in the way is our own.
     const now = result.ok ? undefined : result.conflicts[0]?.record;
     const own = now && held.sent.includes((now.value as unknown as ItemRecord).by) ? (now.value as unknown as ItemRecord) : undefined;
     if (result.ok || own !== undefined) {
       this.#settled(held);
-      const recorded = own ?? next;
-      if (isFinal(recorded.status)) this.outcomes?.add(held.id, recorded);
+      const recorded = own ?? next.record;
+      if (isFinal(recorded.status)) this.outcomes?.add(held.id, recorded, own === undefined ? next.text : undefined);
       return recorded.status;
     }
     this.#lose(held);
@@ -283,8 +291,12 @@ export class ClaimBook implements ClaimKeeper {
     return held.lost ?? new LeaseLostError(held.id, `Another run took over the item ${JSON.stringify(held.id)}.`);
   }
 
-  #giveBackStray(id: string, item: KnownItem): void {
-    if (item.record === undefined) return;
+  /** True if the store says of an item that nobody holds here that this run does. */
+  #isOwnStray(item: KnownItem | undefined): item is KnownItem & { readonly record: ItemRecord } {
+    return item?.record?.run === this.#membership.runId && !this.#isClosing;
+  }
+
+  #giveBackStray(id: string, item: KnownItem & { readonly record: ItemRecord }): void {
     const put = { key: itemKey(id), value: released(item.record), revision: item.revision };
     // If it fails the item stays claimed by this run, and the next claim of this run may take it.
     const by = this.#link.nextBy(this.#membership.runId);

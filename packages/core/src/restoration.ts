@@ -41,6 +41,9 @@ export class BackwardsGuard {
   #restoring: Promise<void> | undefined;
   /** The store itself tells of a loss once: reading it from the start accepts it, whatever becomes of the restoration after that. */
   #isDue = false;
+  /** What told of the loss that was dealt with last, and what interrupted a restoration last: the very same again is no further loss. */
+  #restoredFrom: unknown;
+  #metInRestoring: unknown;
 
   constructor(restore: () => Promise<void>) {
     this.#restore = restore;
@@ -70,8 +73,11 @@ export class BackwardsGuard {
 
   async #recover(cause: unknown): Promise<never> {
     if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;
+    // A loss that reading anew does not make good: the store has to be opened again.
+    if (cause === this.#restoredFrom) throw cause;
     this.#isDue = true;
     await this.#restoreOnce();
+    this.#restoredFrom = cause;
     throw new UnavailableError('The store had lost records; what this run knows of them is recorded again. Try again.', { cause });
   }
 
@@ -89,7 +95,8 @@ export class BackwardsGuard {
     try {
       await this.#restore();
     } catch (cause) {
-      if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS')) throw cause;
+      if (!isLoopStateError(cause, 'LOOPSTATE_WENT_BACKWARDS') || cause === this.#metInRestoring) throw cause;
+      this.#metInRestoring = cause;
       throw new UnavailableError('The store went backwards once more, while what it had lost was recorded again. Try again.', { cause });
     }
     this.#isDue = false;

@@ -368,6 +368,19 @@ describe('LoopState with lost replies', () => {
     expect(await state.read('x')).to.include({ status: 'claimed', run: state.runId });
   });
 
+  it('gives back a claim that was seen to have landed while it was still asked for', async () => {
+    const { state, backend, other } = await flakyState();
+    backend.faults.push('reply-lost', 'lost', 'lost', 'lost', 'lost', 'lost');
+    const claiming = codeOf(state.claim('x'));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await state.refresh();
+    expect(await claiming).to.equal('LOOPSTATE_OUTCOME_UNKNOWN');
+    await state.refresh();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await other.refresh();
+    expect((await other.claim('x'))?.attempt).to.equal(1);
+  });
+
   it('gives back a claim that landed after its caller had given up', async () => {
     const { state, backend, other } = await flakyState();
     backend.faults.push('lands-late', 'lost', 'lost', 'lost', 'lost', 'lost');

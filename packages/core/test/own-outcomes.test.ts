@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import type { NextRecord } from '../src/item-results.js';
-import { OwnOutcomes, WHOLE_RECORDS } from '../src/own-outcomes.js';
+import { OwnOutcomes, WHOLE_CHARS, WHOLE_RECORDS } from '../src/own-outcomes.js';
 
 /** An outcome with more than is kept in brief. */
 function outcome(n: number): NextRecord {
@@ -26,6 +26,20 @@ describe('OwnOutcomes', () => {
       const expected = isWhole ? { ...outcome(n), recordedAgain: 'whole' } : { ...inBrief(outcome(n)), recordedAgain: 'status' };
       expect(records.get(`${n}`), `${n}`).to.deep.equal(expected);
     }
+  });
+
+  it('flat-cost: keeps no more characters whole than it may, however large each record is', () => {
+    const outcomes = new OwnOutcomes();
+    const output = 'x'.repeat(256 * 1_024);
+    for (let n = 0; n < 1_000; n++) outcomes.add(`${n % 700}`, { status: 'completed', attempt: 1, output });
+    const records = [...outcomes.records()];
+    expect(records.length).to.equal(700);
+    const whole = records.filter(([, { recordedAgain }]) => recordedAgain === 'whole');
+    const chars = whole.reduce((sum, [, record]) => sum + JSON.stringify(record).length, 0);
+    expect(chars).to.be.within(WHOLE_CHARS / 2, WHOLE_CHARS + whole.length * 50);
+    expect(whole.map(([id]) => id))
+      .to.include('299')
+      .and.to.not.include('300');
   });
 
   it('forgets, and takes in again, what is kept whole and what is kept in brief', () => {

@@ -230,6 +230,50 @@ describe('A store that goes backwards', () => {
     expect(looks).to.be.at.most(3 * 5_000);
   });
 
+  it('value/exact: gets back a result as it was put, whatever became since of what it was made of', async () => {
+    const { state, dump, restoreDump } = await setUp();
+    const output: Record<string, unknown> = { n: 1 };
+    const old = dump();
+    await state.begin('a');
+    await state.end('a', { status: 'success', output: output as never });
+    output.n = 2;
+    output.self = output;
+    restoreDump(old);
+    expect(await codeOf(state.refresh())).to.equal('LOOPSTATE_UNAVAILABLE');
+    expect((await state.read('a'))?.output).to.deep.equal({ n: 1 });
+  });
+
+  for (const where of ['commit', 'changes'] as const) {
+    it(`ends a loop whose store says the same of every ${where}: it has to be opened again`, async () => {
+      const inner = openMemoryBackend({ reach: 'host' });
+      const gone = new LoopStateError('LOOPSTATE_WENT_BACKWARDS', 'Its file is gone. Open it again.');
+      let isGone = false;
+      const refuse = (call: typeof where | 'commit'): void => {
+        if (isGone && (call === where || call === 'commit')) throw gone;
+      };
+      const backend: StateBackend = {
+        traits: inner.traits,
+        recovery: [],
+        read: (keys) => inner.read(keys),
+        commit: async (commit) => {
+          refuse('commit');
+          return await inner.commit(commit);
+        },
+        async *changes(since) {
+          refuse('changes');
+          yield* inner.changes(since);
+        },
+        close: () => inner.close(),
+      };
+      const state = await LoopState.open(backend);
+      const items = Array.from({ length: 10 }, (_, n) => `${n}`);
+      const work = (id: string): void => {
+        if (id === '3') isGone = true;
+      };
+      expect(await codeOf(runLoop({ state, items, work, graceMs: 0 }))).to.equal('LOOPSTATE_WENT_BACKWARDS');
+    });
+  }
+
   it('lets a loop finish by itself, each item with one outcome', async () => {
     const { state, dump, restoreDump } = await setUp();
     const items = Array.from({ length: 60 }, (_, n) => `${n}`);

@@ -77,6 +77,7 @@ export class Database {
   /** Since the last sweep, whoever made it: those of other processes are a guess. */
   #deletions: number;
   readonly #quiet = new QuietStretch();
+  #gone: LoopStateError | undefined;
 
   constructor(parts: DatabaseParts) {
     this.#parts = parts;
@@ -288,12 +289,14 @@ export class Database {
     }
   }
 
+  /** The same each time: whoever gets it again knows that nothing but opening it again helps. */
   #jobGone(): LoopStateError {
     const { path, job } = this.#parts;
-    return new LoopStateError(
+    this.#gone ??= new LoopStateError(
       'LOOPSTATE_WENT_BACKWARDS',
       `The job ${JSON.stringify(job)} is gone from ${path}: someone removed its rows. Close it and open it again.`,
     );
+    return this.#gone;
   }
 }
 
