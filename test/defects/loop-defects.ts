@@ -60,11 +60,11 @@ export const loopDefects: readonly Defect[] = [
     name: 'records an end over whatever stands there when its fence is refused',
     breaks: 'once-recorded',
     file: 'packages/core/src/claim-book.ts',
-    find: 'return this.#settledBy(held, next, await this.#options.guard.run(() => this.#link.send({ puts }, by)));',
+    find: 'const result = await this.#options.guard.run(() => this.#link.send({ puts }, by));',
     replace: `const first = await this.#options.guard.run(() => this.#link.send({ puts }, by));
     const standing = first.ok ? 0 : (first.conflicts[0]?.record?.revision ?? 0);
     const again = puts.map((put) => ({ ...put, revision: standing }));
-    return this.#settledBy(held, next, first.ok ? first : await this.#link.send({ puts: again }, by));`,
+    const result = first.ok ? first : await this.#link.send({ puts: again }, by);`,
     caughtBy: tests('refuses an end at once'),
   },
   {
@@ -95,8 +95,8 @@ export const loopDefects: readonly Defect[] = [
     name: 'gives back the claims of other runs',
     breaks: 'fenced',
     file: 'packages/core/src/claim-book.ts',
-    find: 'if (held === undefined && item?.record?.run === this.#membership.runId && !this.#isClosing)',
-    replace: 'if (held === undefined && item?.record?.run !== undefined && !this.#isClosing)',
+    find: 'return item?.record?.run === this.#membership.runId && !this.#isClosing;',
+    replace: 'return item?.record?.run !== undefined && !this.#isClosing;',
     caughtBy: tests('under a live run'),
   },
   {
