@@ -15,6 +15,7 @@ const PIECE_BYTES = 4 * 1_024 * 1_024;
 
 /**
  * What a log is:
+ * - `absent`: there is none, or an empty one: SQLite makes that beside any database that is read;
  * - `whole`: every frame since it was begun anew is right;
  * - `torn`: what is wrong may be the rest of a transaction that never ended, which nobody was told of;
  * - `damaged`: what is wrong was followed by another transaction, so it had been acknowledged.
@@ -45,9 +46,9 @@ export async function isLogAtLeast(path: string, bytes: number): Promise<boolean
 export type ReadLog = (from: number, to: number) => Promise<Buffer>;
 
 /** What the log is whose bytes `read` gives: piece by piece, since there is no limit to how long it gets. */
-export async function judgeLog(read: ReadLog): Promise<Exclude<LogKind, 'absent'>> {
+export async function judgeLog(read: ReadLog): Promise<LogKind> {
   const beginning = await read(0, HEADER_BYTES + FRAME_HEADER_BYTES + 1);
-  if (beginning.length === 0) return 'whole';
+  if (beginning.length === 0) return 'absent';
   const log = readHeader(beginning);
   if (log === undefined) return beginning.length > HEADER_BYTES + FRAME_HEADER_BYTES ? 'damaged' : 'torn';
   const { frameBytes } = log;

@@ -87,8 +87,8 @@ export async function openForWriting(names: StoreNames, surroundings: Surroundin
       await makeOpen(connection, surroundings);
       try {
         await shareLocks(names);
-        // In the file itself, so that it is known even when the log is lost.
-        await connection.query('PRAGMA store.wal_checkpoint(TRUNCATE)');
+        // In the file itself, so that it is known even when the log is lost. The log keeps its frames: an empty one would count as lost.
+        await connection.query('PRAGMA store.wal_checkpoint(RESTART)');
         await syncDirectory(names.directory);
         // What was only torn skipped few revisions: far less than the loss of all does.
         const isRepaired = prepared.findings.some(({ severity }) => severity !== 'info');
@@ -235,7 +235,7 @@ async function look(names: StoreNames): Promise<Looked> {
   let log = 'absent' as LogKind;
   let held: HeldInspection | undefined;
   let isAlone = false;
-  const hasLog = (await statIfPresent(names.log)) !== undefined;
+  const hasLog = ((await statIfPresent(names.log))?.size ?? 0) > 0;
   if (hasLog) {
     const judge = async (): Promise<void> => {
       isAlone = true;

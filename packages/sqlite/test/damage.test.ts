@@ -260,6 +260,53 @@ describe('sqlite: damage', () => {
       await expectGoesOn(reopened, left, before);
     }));
 
+  const empty: Readonly<Record<string, (path: string) => Promise<readonly StateBackend[]>>> = {
+    'a reader has open': async (path) => [await openSqliteBackend(path, { access: 'read' })],
+    'two readers had open, of whom one has closed': async (path) => {
+      const [first, second] = [await openSqliteBackend(path, { access: 'read' }), await openSqliteBackend(path, { access: 'read' })];
+      await second.close();
+      return [first];
+    },
+    'a reader left when it was killed': async (path) => {
+      fs.writeFileSync(`${path}-wal`, '');
+      return [];
+    },
+  };
+  for (const [whose, leave] of Object.entries(empty)) {
+    it(`commit/one-revision: a write-ahead log that is lost is noticed beside the empty one that ${whose}`, () =>
+      withDirectory(async (directory) => {
+        const [path, lost] = [join(directory, 'state.db'), join(directory, 'lost.db')];
+        await makeStore(path);
+        const store = await openSqliteBackend(path);
+        const before = await put(store, { one: 1, two: 2 });
+        fs.copyFileSync(path, lost);
+        await store.close();
+        const readers = await leave(lost);
+        expect(fs.statSync(`${lost}-wal`).size).to.equal(0);
+        const reopened = await openSqliteBackend(lost);
+        expect(findingsOf(reopened)).to.deep.equal(['wal-missing']);
+        for (const reader of readers) await reader.close();
+        await expectGoesOn(reopened, lost, before);
+      }));
+  }
+
+  it('a process that dies before its first commit leaves no log that would be taken for lost, nor does one that closes beside a reader', () =>
+    withDirectory(async (directory) => {
+      const [path, left] = [join(directory, 'state.db'), join(directory, 'left.db')];
+      await makeStore(path);
+      const store = await openSqliteBackend(path);
+      for (const suffix of ['', '-wal']) fs.copyFileSync(`${path}${suffix}`, `${left}${suffix}`);
+      const reader = await openSqliteBackend(path, { access: 'read' });
+      await store.close();
+      for (const each of [path, left]) {
+        const reopened = await openSqliteBackend(each);
+        expect(findingsOf(reopened)).to.deep.equal([]);
+        expect(await countSound(reopened)).to.equal(COUNT);
+        await reopened.close();
+      }
+      await reader.close();
+    }));
+
   it('a write-ahead log that a process left when it died is taken in, and is nothing to report', () =>
     withDirectory(async (directory) => {
       const [path, left] = [join(directory, 'state.db'), join(directory, 'left.db')];

@@ -162,8 +162,13 @@ describe('sqlite: a log that was left behind', () => {
       const [store, lost] = [await openSqliteBackend(path), join(dirname(path), 'lost.db')];
       const before = await put(store, { last: 1 });
       fs.copyFileSync(path, lost);
+      const log = fs.readFileSync(`${path}-wal`);
       await store.close();
       for (let count = 0; count < 2; count++) expect(await refusal(lost, { access: 'read' })).to.equal('opened');
+      const reader = await openSqliteBackend(lost, { access: 'read' });
+      // As one leaves it who was about to note it, and was killed.
+      fs.writeFileSync(`${lost}-wal`, log.subarray(0, HEADER_BYTES + 100));
+      await reader.close();
       const reopened = await openSqliteBackend(lost);
       expect(findingsOf(reopened)).to.deep.equal(['wal-missing']);
       expect(await put(reopened, { next: 1 }), 'commit/one-revision').to.be.greaterThan(before);
