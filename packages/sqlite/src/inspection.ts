@@ -70,9 +70,9 @@ export async function inspectLeft(names: StoreNames, depth: 'every' | 'first' = 
   }
 }
 
-/** A connection that has read from the file; `undefined` if SQLite can't. */
+/** A connection that has read from the file; `undefined` if SQLite can't, or if it is empty: see {@link inspect}. */
 async function hold(path: string): Promise<SqlConnection | undefined> {
-  if ((await statIfPresent(path)) === undefined) return undefined;
+  if (((await statIfPresent(path))?.size ?? 0) === 0) return undefined;
   const connection = await openConnection();
   try {
     await whenFree(FREE_WITHIN_MS, () => connection.query('ATTACH ? AS store', [path]));

@@ -333,6 +333,27 @@ describe('sqlite: damage', () => {
       await expectGoesOn(reopened, left, 0);
     }));
 
+  it('always-starts: the log of a database that was emptied is kept, whoever looks, and the next to write tells of it', () =>
+    withDirectory(async (directory) => {
+      const [source, path] = [join(directory, 'source.db'), join(directory, 'killed', 'state.db')];
+      fs.mkdirSync(join(directory, 'killed'));
+      const store = await openSqliteBackend(source);
+      await put(store, { one: 1 });
+      // Of one that was killed before there was any copy.
+      for (const suffix of ['', '-wal', '.lock', '.door']) fs.copyFileSync(`${source}${suffix}`, `${path}${suffix}`);
+      await store.close();
+      fs.truncateSync(path, 0);
+      const log = fs.readFileSync(`${path}-wal`);
+      const content = contentOf(join(directory, 'killed'));
+      expect(await refusal(path, { access: 'read' })).to.equal('LOOPSTATE_UNAVAILABLE');
+      expect(contentOf(join(directory, 'killed'))).to.deep.equal(content);
+      const reopened = await openSqliteBackend(path);
+      expect(findingsOf(reopened)).to.deep.equal(['database-emptied']);
+      const kept = fs.readdirSync(join(directory, 'killed')).filter((name) => /\.damaged-.*-wal$/.test(name));
+      expect(kept.map((name) => fs.readFileSync(join(directory, 'killed', name)).equals(log))).to.deep.equal([true]);
+      await expectGoesOn(reopened, path, 0);
+    }));
+
   it('a copy that is damaged, or of another store, is put aside and written anew', () =>
     withDirectory(async (directory) => {
       const [path, other] = [join(directory, 'state.db'), join(directory, 'other.db')];
