@@ -34,7 +34,7 @@ export type Remedy =
   | { readonly do: 'nothing' }
   | { readonly do: 'refuse'; readonly error: LoopStateError }
   | { readonly do: 'restore-file'; readonly code: Trouble; readonly copy: CopyUse; readonly salvageOld: boolean }
-  | { readonly do: 'restore-records'; readonly code: Trouble; readonly from: 'backup' | 'restored' }
+  | { readonly do: 'restore-records'; readonly code: Trouble; readonly from: 'backup' | 'restored'; readonly copy: CopyUse }
   | { readonly do: 'finish-repair' }
   | { readonly do: 'skip-revisions'; readonly code: LogTrouble };
 
@@ -93,9 +93,9 @@ export function remedyFor(
   path: string,
   { database, copy, restored, log }: { database: Inspection; copy: Inspection; restored: Inspection; log: LogKind },
 ): Remedy {
-  const hasCopy = copy.kind === 'sound';
-  const isLeft = hasCopy || copy.kind === 'damaged' || log !== 'absent';
-  const use: CopyUse = hasCopy ? 'whole' : copy.kind === 'damaged' ? 'sound-rows' : 'none';
+  const use: CopyUse = copy.kind === 'sound' ? 'whole' : copy.kind === 'damaged' ? 'sound-rows' : 'none';
+  const hasCopy = use !== 'none';
+  const isLeft = hasCopy || log !== 'absent';
   const fromCopy = (code: Trouble, salvageOld: boolean): Remedy => ({ do: 'restore-file', code, copy: use, salvageOld });
   // Without its database, a copy that we can't read is all there is.
   if (copy.kind === 'newer' && database.kind !== 'sound') return refused(`${path}.backup`, copy);
@@ -109,8 +109,8 @@ export function remedyFor(
       return isLeft ? fromCopy('database-emptied', false) : { do: 'nothing' };
     case 'without-records':
       // Made by another program since, if a repair has not ended.
-      if (restored.kind === 'sound') return { do: 'restore-records', code: 'database-emptied', from: 'restored' };
-      return hasCopy ? { do: 'restore-records', code: 'database-emptied', from: 'backup' } : { do: 'nothing' };
+      if (restored.kind === 'sound') return { do: 'restore-records', code: 'database-emptied', from: 'restored', copy: 'whole' };
+      return hasCopy ? { do: 'restore-records', code: 'database-emptied', from: 'backup', copy: use } : { do: 'nothing' };
     case 'no-database':
       return hasCopy ? fromCopy('database-damaged', false) : refused(path, database);
     case 'damaged':
@@ -120,7 +120,7 @@ export function remedyFor(
       return refused(path, database);
     case 'sound':
       if (copy.kind === 'sound' && copy.revision > database.revision)
-        return { do: 'restore-records', code: 'database-older', from: 'backup' };
+        return { do: 'restore-records', code: 'database-older', from: 'backup', copy: 'whole' };
       if (log === 'damaged') return { do: 'skip-revisions', code: 'wal-damaged' };
       if (log === 'torn') return { do: 'skip-revisions', code: 'wal-torn' };
       return database.isOpen && log === 'absent' ? { do: 'skip-revisions', code: 'wal-missing' } : { do: 'nothing' };
@@ -245,7 +245,7 @@ function restorationFindings(
     'database-damaged': `${where} was damaged (${reason}); ${salvaged.isComplete ? 'all' : salvaged.rows} rows of it could be read.`,
     'database-older': `${where} was older than its copy.`,
   }[remedy.code];
-  const isFromCopy = !salvaged.isComplete && (remedy.do === 'restore-records' || remedy.copy === 'whole');
+  const isFromCopy = !salvaged.isComplete && remedy.copy === 'whole';
   const severity = isFromCopy || salvaged.isComplete ? 'warning' : 'loss';
   const taken = rowsOfCopy > 0 ? ` ${rowsOfCopy} rows were read of its copy, which is damaged too.` : '';
   const found = finding({ code: remedy.code, severity, where, message: `${message}${taken} ${HOW_TO_RESET}` }, keptAs);
@@ -280,7 +280,8 @@ async function restore(
   remedy: Restoration,
   { from, log, ...how }: Pick<FileRestoration, 'now' | 'tell' | 'release'> & { from: string; log: KeptLog },
 ): Promise<readonly RecoveryFinding[]> {
-  if (remedy.do === 'restore-records') return await restoreRecords(names, { ...how, from, keep: remedy.code === 'database-older' });
+  if (remedy.do === 'restore-records')
+    return await restoreRecords(names, { ...remedy, ...how, from, keep: remedy.code === 'database-older' });
   const found = await restoreFile(names, { ...remedy, ...how, mayBeEmpty: remedy.code !== 'database-damaged' });
   if (found !== undefined) return found;
   await how.release();

@@ -118,24 +118,27 @@ async function fill(
 }
 
 /**
- * Takes the records of the copy at `from` into the database that stands, in place of its own; whatever else is in it stays. What it held is
- * kept aside where `keep` says so. Resolves to what is to be told.
+ * Takes the records of the copy at `from`, or what can be read of it, into the database that stands, in place of its own; whatever else is
+ * in it stays. What it held is kept aside where `keep` says so. Resolves to what is to be told.
  *
  * Errors: those of SQLite, any system error; the database is then as it was.
  */
 export async function restoreRecords(
   names: StoreNames,
-  { from, keep, now, tell }: { from: string; keep: boolean; now: number; tell: Tell },
+  { from, copy, keep, now, tell }: Pick<FileRestoration, 'copy' | 'now' | 'tell'> & { from: string; keep: boolean },
 ): Promise<readonly RecoveryFinding[]> {
   return await withAttached(names.database, 'store', async (connection) => {
     const aside = names.aside(names.database, await freeTime(names, [names.database], now));
     if (keep) await copyInto(connection, aside);
-    await connection.query('ATTACH ? AS copy', [from]);
-    const found = tell({ keptAs: keep ? aside : undefined, salvaged: NOTHING, rowsOfCopy: 0 });
+    const isWhole = copy === 'whole';
+    if (isWhole) await connection.query('ATTACH ? AS copy', [from]);
+    const { rows: rowsOfCopy } = isWhole ? NOTHING : await look(from);
+    const found = tell({ keptAs: keep ? aside : undefined, salvaged: NOTHING, rowsOfCopy });
     return await inTransaction(connection, 'BEGIN IMMEDIATE', async () => {
       await connection.query(CREATION);
       await connection.query(`DELETE FROM ${TABLE}`);
-      await connection.query(`INSERT INTO ${TABLE} (${COLUMNS}) SELECT ${COLUMNS} FROM copy.loopstate_records`);
+      if (isWhole) await connection.query(`INSERT INTO ${TABLE} (${COLUMNS}) SELECT ${COLUMNS} FROM copy.loopstate_records`);
+      else await salvage(from, (sound) => addRows(connection, sound));
       return await skipRevisions(connection, { found });
     });
   });

@@ -408,6 +408,39 @@ describe('sqlite: damage', () => {
       await again.close();
     }));
 
+  const withoutRows: Readonly<Record<string, (path: string) => Promise<string>>> = {
+    'is overwritten at its beginning': async (path) => {
+      overwrite(path, 0, Buffer.alloc(200, 'x'));
+      return 'database-damaged';
+    },
+    'has lost our table': async (path) => {
+      await withAttached(path, 'store', async (db) => {
+        await db.query(`DROP TABLE ${TABLE}`);
+        await db.query('CREATE TABLE store.another AS SELECT 1 AS one');
+      });
+      return 'database-emptied';
+    },
+  };
+  for (const [name, damage] of Object.entries(withoutRows)) {
+    it(`always-starts: of a damaged copy every sound record is kept where the database ${name}`, () =>
+      withDirectory(async (directory) => {
+        const path = join(directory, 'state.db');
+        const before = await makeStore(path);
+        flipValue(`${path}.backup`, 100);
+        const code = await damage(path);
+        const store = await openSqliteBackend(path);
+        expect(store.recovery.map((found) => [found.code, found.severity])).to.deep.equal([
+          [code, 'loss'],
+          ['backup-damaged', 'warning'],
+        ]);
+        expect(await countSound(store)).to.equal(COUNT - 1);
+        await expectGoesOn(store, path, before);
+        if (code === 'database-damaged') return;
+        // What else stood in the file stays there.
+        await withAttached(path, 'store', async (db) => expect(await db.query('SELECT one FROM store.another')).to.have.length(1));
+      }));
+  }
+
   it('always-starts: a copy is not replaced by one of a database that was damaged while it was open', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'state.db');
