@@ -79,7 +79,7 @@ interface Log {
 class FrameJudge {
   readonly #log: Log;
   #sum: Sum;
-  /** What the log is by the first frame that is wrong, if that is all. */
+  /** What the log is by the first frame that is wrong, and whether any of ours follow, if that is all. */
   #rest: 'torn' | 'whole' | undefined;
   /** After that: the sum of the frame before, if it ended a transaction. */
   #end: Sum | undefined;
@@ -101,6 +101,8 @@ class FrameJudge {
       // What was left by the log before this one has other salts and other sums, and is none of ours.
       this.#rest = isOurs || isRight ? 'torn' : 'whole';
     }
+    // A log is written from the front, so what stands before a frame of ours was one as well: a lost block.
+    if (isOurs) this.#rest = 'torn';
     // A transaction that goes on from where another ended: whoever wrote it had seen that one acknowledged.
     if (isOurs && this.#end !== undefined && isNext(this.#log, frame, this.#end)) return 'damaged';
     this.#end = isOurs && frame.readUInt32BE(4) !== 0 ? storedSum(frame) : undefined;

@@ -281,6 +281,31 @@ describe('sqlite: a log that was left behind', () => {
         if ((end - HEADER_BYTES) % FRAME_BYTES !== 0) expect(await judged(log.subarray(0, end)), `cut at ${end}`).to.equal('torn');
       }
     }));
+
+  it('no frame that was wiped, but for the last one, passes for a whole log', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      const log = fs.readFileSync(`${path}-wal`);
+      const found = { torn: 0, damaged: 0 };
+      for (let at = HEADER_BYTES; at < log.length - FRAME_BYTES; at += FRAME_BYTES) {
+        const kind = await judged(Buffer.from(log).fill(0, at, at + FRAME_BYTES));
+        expect(kind, `frame at ${at}`).to.be.oneOf(['torn', 'damaged']);
+        found[kind as 'torn' | 'damaged'] += 1;
+      }
+      expect(found.damaged).to.be.greaterThan(found.torn);
+    }));
+
+  it('what a longer log has left behind its successor is nothing wrong', () =>
+    withLeftStore({ hasLock: true }, async (path) => {
+      const { size } = fs.statSync(`${path}-wal`);
+      const store = await openSqliteBackend(path);
+      await put(store, { next: 1 });
+      const log = fs.readFileSync(`${path}-wal`);
+      await store.close();
+      expect(log.length).to.be.at.least(size);
+      // So that it is another log indeed.
+      expect(log.subarray(16, 24).equals(log.subarray(log.length - FRAME_BYTES + 8, log.length - FRAME_BYTES + 16))).to.equal(false);
+      expect(await judged(log)).to.equal('whole');
+    }));
 });
 
 /** Runs with the path of a database whose process was killed after some commits. */
