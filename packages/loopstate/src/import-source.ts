@@ -83,13 +83,13 @@ async function openExport(
   { source, isPartial }: { readonly source: string; readonly isPartial: boolean },
 ): Promise<ImportSource> {
   const first = new ExportReader({ source, isPartial });
-  const last = await placesOfRepeated(first.read(createReadStream(path)));
+  const last = await placesOfRepeated(first.read(chunksOf(path)));
   return {
     format: 'jsonl',
     carriedUsd: first.carriedUsd,
     leftOut: first.damagedLines,
     isWhole: first.isWhole,
-    items: () => eachOnce(new ExportReader({ source, isPartial }).read(createReadStream(path)), last),
+    items: () => eachOnce(new ExportReader({ source, isPartial }).read(chunksOf(path)), last),
   };
 }
 
@@ -99,11 +99,11 @@ async function openJobLog(
 ): Promise<ImportSource> {
   let leftOut = 0;
   const options = { source, isPartial, onDamage: () => void leftOut++ };
-  const ends = itemsPath === undefined ? undefined : await endsBySeq(createReadStream(path), options);
+  const ends = itemsPath === undefined ? undefined : await endsBySeq(chunksOf(path), options);
   const items = (onDamage: () => void): AsyncIterable<MovableEntry> =>
     ends === undefined || itemsPath === undefined
-      ? jobsByCommand(createReadStream(path), { ...options, onDamage })
-      : jobsByLine(ends, createReadStream(itemsPath), { source: itemsSource, isPartial, onDamage });
+      ? jobsByCommand(chunksOf(path), { ...options, onDamage })
+      : jobsByLine(ends, chunksOf(itemsPath), { source: itemsSource, isPartial, onDamage });
   const last = await placesOfRepeated(items(options.onDamage));
   return {
     format: 'joblog',
@@ -145,6 +145,11 @@ async function openOldFormat(
       yield* usable;
     },
   };
+}
+
+/** Opens the file when it is read: of items that nobody goes through, nothing stays open, and nothing fails. */
+async function* chunksOf(path: string): AsyncGenerator<Buffer> {
+  yield* createReadStream(path);
 }
 
 /** `undefined`: perhaps one of the older formats. */

@@ -110,6 +110,21 @@ describe('An export', () => {
     expect(await codeOf(at(text), { format: 'xml' as never })).to.equal('LOOPSTATE_BAD_OPTION');
   });
 
+  it('is not opened for items that nobody goes through', async () => {
+    const paths = [at(await exported(ENTRIES)), at('Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n')];
+    const raised: unknown[] = [];
+    const note = (error: unknown): void => void raised.push(error);
+    for (const path of paths) {
+      const source = await openImport(path);
+      rmSync(path);
+      process.prependListener('uncaughtException', note);
+      source.items();
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      process.off('uncaughtException', note);
+    }
+    expect(raised).to.deep.equal([]);
+  });
+
   it('is moved by nothing that was given an option which is none', async () => {
     const source = at(await exported(ENTRIES));
     const state = await LoopState.open(openMemoryBackend());
