@@ -257,7 +257,7 @@ describe('examples', () => {
 
 describe('README', () => {
   it('shows a library example that type checks and runs, twice', async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     const example = /^```ts\n(.*?)^```/ms.exec(README)?.[1] ?? '';
     expect(typeErrors([example])).to.deep.equal([]);
     expect(typeErrors([example.replace('retries:', 'retrys:')])).to.have.length(1); // It does look.

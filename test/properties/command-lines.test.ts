@@ -180,7 +180,7 @@ describe('random command lines', () => {
         rmSync(directory, { recursive: true, force: true });
       }
     });
-    prove({ test: 'P4 random command lines', backend: 'every', counts: { cases }, least: { cases: 80 } });
+    prove({ test: 'P4 random command lines', backend: 'every', counts: { cases }, least: { cases: 50 } });
   }).timeout(PROPERTY_TIMEOUT_MS);
 });
 
