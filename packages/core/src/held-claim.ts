@@ -32,8 +32,8 @@ export interface Claim {
   postpone(failure: Extract<ItemResult, { status: 'error' }>, options: { readonly waitMs: number }): Promise<ItemStatus>;
 
   /**
-   * Gives the item back; the attempt does not count. Errors: as `end`, but a claim that was lost, ended or given back is fine. After an error the claim is
-   * over too: this run may claim the item again, others once this run has ended.
+   * Gives the item back; the attempt does not count. Errors: as `end`, but a claim that was lost, ended or given back is fine. After an error
+   * the claim is over too: this run may claim the item again, others once this run has ended.
    */
   release(): Promise<void>;
 

@@ -141,8 +141,8 @@ export class Membership {
       if (run === undefined && tries > 0) return await this.#returnRemaining(runId, released);
       if (run === undefined || runId === this.#runId) return undefined;
       const result = await this.#link.send({ deletes: this.#recordsOf(run) }, this.#link.nextBy(this.#runId));
-      // From then on it can't claim; what it records before its items are back counts.
-      await this.#link.refresh(); // It beat meanwhile, or has claimed more before it was declared dead.
+      // It beat meanwhile; or it is declared dead, and may have claimed more until then. What it records before its items are back counts.
+      await this.#link.refresh();
       if (result.ok) return await this.#returnRemaining(runId, released);
     }
   }
