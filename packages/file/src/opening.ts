@@ -102,11 +102,14 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
   try {
     if (journal === undefined) {
       // Durable before anyone acts on it: what was recovered may have been read from memory, not from the disk.
-      await store.startAnew();
-      if (needsSecondCopy || store.isPreviousBehind) await store.startAnew();
+      const isLoss = findings.some(({ severity }) => severity === 'loss');
+      await store.startAnew({ closed: false, untold: isLoss || undefined });
       await removeAsides(names, recovered, disk);
     }
-    return openStoreOf(store, await disk.survivesPowerLoss(names.directory), held);
+    const survivesPowerLoss = await disk.survivesPowerLoss(names.directory);
+    // At last: once it stands, a loss that was found is taken for told.
+    if (journal === undefined && (needsSecondCopy || store.isPreviousBehind)) await store.startAnewAgain();
+    return openStoreOf(store, survivesPowerLoss, held);
   } catch (error) {
     await store.abandon();
     throw error;

@@ -183,6 +183,7 @@ function recoverTogether(files: StoreFiles, found: FoundStore, options: Recovery
     ...chain.findings.map((f) =>
       finding(options, f.code, f.severity, f.generation, f.what, f.isAside && files.journals.has(f.generation) ? f.generation : undefined),
     ),
+    ...reportUntold(base, found, options),
     ...reportState(verdict, { isIncomplete, isUnused: isUnused(files, found) }, options),
   ];
   return assemble({
@@ -250,6 +251,13 @@ function reportState(verdict: StateVerdict, known: { isIncomplete: boolean; isUn
         finding(options, 'snapshot-replaced', severity, 'state', `is not what this store wrote last. ${outcome} ${HOW_TO_RESET}`, 'state'),
       ];
   }
+}
+
+function reportUntold(base: WholeSnapshot | undefined, { state }: FoundStore, options: RecoveryOptions): FileFinding[] {
+  // In the previous snapshot it stands for good: whoever wrote the one after it has told.
+  if (base === undefined || base !== state || base.header.untold !== true) return [];
+  const what = 'was repaired by a start that ended before it told of it: something was lost. Damaged files are kept beside it.';
+  return [finding(options, 'repair-interrupted', 'loss', 'state', what)];
 }
 
 interface Assembly {

@@ -86,7 +86,7 @@ export class SnapshotFile {
   }
 
   /** Writes a snapshot of what `cut` holds and puts it in the place of the state file. Says what had become of that. */
-  async replace(cut: LogCut, about: Pick<SnapshotHeader, 'generation' | 'closed'>): Promise<StateFate> {
+  async replace(cut: LogCut, about: Pick<SnapshotHeader, 'generation' | 'closed' | 'untold'>): Promise<StateFate> {
     const { disk, names, temporary } = this.#options;
     const temporaryPath = temporary();
     try {
@@ -139,12 +139,12 @@ export class SnapshotFile {
   async #write(
     path: string,
     cut: LogCut,
-    about: Pick<SnapshotHeader, 'generation' | 'closed'> & { like: FileStamp | undefined },
+    about: Pick<SnapshotHeader, 'generation' | 'closed' | 'untold'> & { like: FileStamp | undefined },
   ): Promise<FileStamp> {
-    const { generation, closed, like } = about;
+    const { generation, closed, untold, like } = about;
     const { records, revision, lastDeletion: forgotten } = cut;
     const { store, readableBytesMax } = this.#options;
-    const text = new SnapshotText({ store, generation, revision, forgotten, closed, records });
+    const text = new SnapshotText({ store, generation, revision, forgotten, closed, records, untold });
     return await writeNewFile(this.#options.disk, path, async (file) => {
       if (like !== undefined) await file.adopt(like);
       const sink = new Sink(file);

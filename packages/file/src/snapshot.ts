@@ -44,6 +44,8 @@ export interface SnapshotHeader {
   readonly closed: boolean;
   /** How many records follow. */
   readonly records: number;
+  /** The start that wrote it had found a loss, and may have ended before it told anybody. */
+  readonly untold?: true | undefined;
 }
 
 /** A snapshot as it was found. */

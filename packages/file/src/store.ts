@@ -141,13 +141,24 @@ export class FileStore {
     });
   }
 
-  /** Begins a new generation of journal and snapshot. Errors: any system error; nothing is acknowledged until it succeeds. */
-  async startAnew(options: { closed: boolean; after?: number } = { closed: false }): Promise<void> {
+  /**
+   * Begins a new generation of journal and snapshot. `untold`: see {@link SnapshotHeader}. Errors: any system error; nothing is acknowledged
+   * until it succeeds.
+   */
+  async startAnew(options: { closed: boolean; untold?: true | undefined } = { closed: false }): Promise<void> {
     await this.#compacting;
-    if (!(await this.#isBegun())) await this.#beginJournal(options);
+    if (!(await this.#isBegun())) await this.#beginJournal();
     this.#needsSnapshot = true;
     await this.#writeSnapshot(options);
     this.#needsSnapshot = false;
+  }
+
+  /**
+   * The same again on top of one that succeeded, so that the previous snapshot shows it too. Never rejects: what failed is reported, with all
+   * else that was found, to who opens.
+   */
+  async startAnewAgain(): Promise<void> {
+    await this.startAnew().catch((error: unknown) => this.#reportFailedCompaction(error));
   }
 
   /**
@@ -389,10 +400,10 @@ export class FileStore {
   }
 
   /** `isSnapshotLater`: commits go on in the new journal before its snapshot stands. */
-  async #beginJournal({ after = this.#lineage, isSnapshotLater = false }: { after?: number; isSnapshotLater?: boolean }): Promise<void> {
+  async #beginJournal({ isSnapshotLater = false }: { isSnapshotLater?: boolean } = {}): Promise<void> {
     const { disk, names, store, temporary, journalSpaceBytes: spaceBytes } = this.#parts;
     const generation = this.#generation + 1;
-    const header = { store, generation, since: this.#applied, after };
+    const header = { store, generation, since: this.#applied, after: this.#lineage };
     const stamp = (await disk.stamp(names.state)) ?? (await disk.stamp(names.previous));
     // Who may read the state may read its journal; the owner must be able to write it.
     const like = stamp === undefined ? undefined : { ...stamp, mode: stamp.mode | 0o600 };
@@ -423,14 +434,14 @@ export class FileStore {
     }
   }
 
-  async #writeSnapshot(about: { closed: boolean }): Promise<void> {
+  async #writeSnapshot({ closed, untold }: { closed: boolean; untold?: true | undefined }): Promise<void> {
     const { snapshots } = this.#parts;
     const older = this.#olderJournalBytes;
-    const fate = await snapshots.replace(this.#log.cut(this.#revision), { generation: this.#generation, closed: about.closed });
+    const fate = await snapshots.replace(this.#log.cut(this.#revision), { generation: this.#generation, closed, untold });
     this.#olderJournalBytes -= older;
     this.#compactAtBytes = this.#nextCompactionBytes();
     this.#isCompactionFailing = false;
-    this.#isChanged = !about.closed;
+    this.#isChanged = !closed;
     if (fate !== 'ours' && this.#isStanding) this.#reportReplaced(fate === 'missing' ? undefined : fate.keptAs);
     this.#isStanding = true;
   }

@@ -210,6 +210,55 @@ describe('file: errors of the disk', () => {
     expect(cases).to.be.greaterThan(20);
   });
 
+  it('always-starts: a loss is told by the start that succeeds, whichever call of the disk failed in it or in the one before', async () => {
+    const first = new ModelledDisk();
+    const whole = await open(first);
+    for (const key of ['a', 'b', 'c']) await whole.commit({ puts: [{ key, value: 1 }] });
+    await whole.close();
+    const later = await open(first);
+    await later.commit({ puts: [{ key: 'd', value: 1 }] });
+    const left = first.files();
+    const text = String(left.get('state.json'));
+    left.set('state.json', Buffer.from(text.replace('"a"', '"x"')));
+    left.set('state.json.previous', Buffer.from('spoilt'));
+    for (const name of [...left.keys()].filter((each) => each.endsWith('.journal')).slice(0, -1)) left.delete(name);
+    let cases = 0;
+    let goneOn = 0;
+    let toldLater = 0;
+    /** The call, or it and all that follow, as when the process is killed. */
+    for (const lasts of [false, true]) {
+      for (let at = 0; ; at++) {
+        const disk = ModelledDisk.holding(left);
+        let hasFailed = false;
+        disk.fault = ({ index, path }) => {
+          if (index !== at && !(lasts && index > at)) return undefined;
+          hasFailed = true;
+          return systemError('ENOSPC', path);
+        };
+        const opened = await open(disk).catch(() => undefined);
+        disk.fault = undefined;
+        if (!hasFailed) {
+          // What was told is not told again.
+          expect((await open(disk)).recovery).to.deep.equal([]);
+          break;
+        }
+        const { recovery } = opened ?? (await open(disk));
+        const severities = recovery.map(({ severity }) => severity);
+        expect(severities, `call ${at}${lasts ? ' and all that follow' : ''}`).to.include('loss');
+        if (recovery.some(({ code }) => code === 'repair-interrupted')) toldLater++;
+        if (recovery.some(({ code }) => code === 'compaction-failed')) {
+          goneOn++;
+          expect(await opened?.commit({ puts: [{ key: 'e', value: 1 }] })).to.include({ ok: true });
+          expect((await (await open(disk)).read(['d', 'e'])).map((record) => record?.value)).to.deep.equal([1, 1]);
+        }
+        cases++;
+      }
+    }
+    expect(cases).to.be.greaterThan(100);
+    expect(goneOn).to.be.greaterThan(20);
+    expect(toldLater).to.be.greaterThan(3);
+  });
+
   it('always-starts: a file that the disk cannot read keeps no loop from starting while the others hold all, and is kept', async () => {
     const first = new ModelledDisk();
     for (let session = 0; session < 3; session++) {
