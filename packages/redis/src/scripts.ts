@@ -205,6 +205,8 @@ if isUsual then
   return following
 end
 
+-- Before the first write: a user may have lost the right to ask.
+local here = ${serverAsked('ARGV[3]')}
 local reply = {'OK', news, revision}
 local wrote = false
 local stamps = {}
@@ -289,7 +291,6 @@ if excess > 0 then
   buried = buried - excess
 end
 
-local here = ${serverAsked('ARGV[3]')}
 if string.sub(identity, -#here) ~= here then
   local store, turn, server = string.match(identity, parts)
   call('HSET', header, 'turn:' .. turn, server .. ' ' .. revision)

@@ -142,6 +142,26 @@ describe('redis: clients of the caller', () => {
     await own.remove();
   });
 
+  it('commit/all-or-nothing: a user who may not be told of the server any more makes no half of a commit', async () => {
+    const own = await startRedis();
+    const allow = (what: string) => askRedis(own.port, 'ACL', 'SETUSER', 'guest', 'on', '>hunter2', '~*', '+@all', what);
+    await allow('+info');
+    const client = createClient({ url: `redis://guest:hunter2@127.0.0.1:${own.port}` });
+    client.on('error', () => {});
+    await client.connect();
+    const store = await openHere({ client, job: 'j' });
+    await put(store, 'first');
+    await allow('-info');
+    expect(await codeOf(put(store, 'a'))).to.equal('LOOPSTATE_UNAVAILABLE');
+    await allow('+info');
+    const other = await openHere(`redis://127.0.0.1:${own.port}?job=j`);
+    expect(await other.read(['a'])).to.deep.equal([undefined]);
+    await put(store, 'a');
+    await store.close();
+    client.destroy();
+    await own.remove();
+  });
+
   it('a client of a cluster and one of Sentinels serve as well, and a cluster of which a node accepts and never answers', async () => {
     const [cluster, group] = await Promise.all([startRedisCluster(), startSentinelGroup()]);
     const clients = [
