@@ -111,7 +111,8 @@ const command = fc.oneof(
     arbitrary: fc.constantFrom(
       ['--shell', '--', 'test -e {}'],
       ['--shell', '--', "test '{}'"],
-      ['--shell', '--', 'test "{}" = $1'],
+      // Unquoted it would be a pattern, and `test` tell of the files that it names.
+      ['--shell', '--', 'test "{}" = "$1"'],
       ['--shell', '--', '('],
     ),
   },

@@ -9,7 +9,7 @@ export const FINDING_CODES = {
   'snapshot-replaced': 'The state file is not the one that this store wrote last. It is put aside, and what the store knows is used.',
   'previous-damaged': 'The previous snapshot is damaged, and not needed. It is put aside.',
   'repair-interrupted':
-    'A loss was found by an earlier start, which repaired it and ended before it told of it. What was lost then is lost.',
+    'A loss was found by an earlier start, which repaired it and may have ended before it told of it. What was lost then is lost.',
   'other-store': 'A file beside the state file belongs to another store. It is put aside.',
   'old-format-imported': 'A state file of an older format was taken over. The original is kept beside.',
   'old-format-salvaged': 'A torn state file of an older format was taken over as far as it is complete. The original is kept beside.',

@@ -162,10 +162,7 @@ const TOLD: Readonly<Record<Exclude<FindingCode, 'compaction-failed'>, Telling>>
     remedy: RESET,
   },
   'previous-damaged': always('is damaged, and not needed.', REPAIR),
-  'repair-interrupted': always(
-    'was repaired by a start that ended before it told of it, and something was lost then.',
-    'Put back a backup of all files of the state, if there is one, before anything else starts; the damaged files are kept beside.',
-  ),
+  'repair-interrupted': always('was repaired by a start that found a loss, and may have ended before it told of it.', LOSS),
   'other-store': always('belongs to another state.', 'The next start keeps it aside.'),
   'old-format-imported': always('has an older format.', 'Nothing: the next start takes it over, and keeps the original beside.'),
   'old-format-salvaged': always('has an older format, and its end is torn off.', LOSS),

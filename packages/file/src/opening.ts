@@ -104,11 +104,13 @@ async function openLocked(names: StoreNames, surroundings: Surroundings, held: H
       // Durable before anyone acts on it: what was recovered may have been read from memory, not from the disk.
       const isLoss = findings.some(({ severity }) => severity === 'loss');
       await store.startAnew({ closed: false, untold: isLoss || undefined });
-      await removeAsides(names, recovered, disk);
     }
     const survivesPowerLoss = await disk.survivesPowerLoss(names.directory);
-    // At last: once it stands, a loss that was found is taken for told.
-    if (journal === undefined && (needsSecondCopy || store.isPreviousBehind)) await store.startAnewAgain();
+    if (journal === undefined) {
+      // At last, and nothing after it may fail: once it stands, a loss that was found is taken for told.
+      const isDone = !(needsSecondCopy || store.isPreviousBehind) || (await store.startAnewAgain());
+      if (isDone) await removeAsides(names, recovered, disk);
+    }
     return openStoreOf(store, survivesPowerLoss, held);
   } catch (error) {
     await store.abandon();
@@ -151,12 +153,12 @@ async function putAside(names: StoreNames, recovered: Recovered, snapshots: Snap
   return reported;
 }
 
-/** Once a new generation stands, what was put aside needs its old name no more. */
+/** Once a new generation stands, what was put aside needs its old name no more. Never rejects: what keeps it is found by the next start again. */
 async function removeAsides(names: StoreNames, recovered: Recovered, disk: Disk): Promise<void> {
   const isPreviousReplaced = recovered.stateGeneration > 0 || recovered.needsSecondCopy;
   for (const { aside } of recovered.findings) {
     const isLeft = typeof aside === 'number' || (aside === 'previous' && !isPreviousReplaced);
-    if (isLeft) await unlinkIfPresent(disk, pathOf(names, aside));
+    if (isLeft) await unlinkIfPresent(disk, pathOf(names, aside)).catch(() => undefined);
   }
 }
 

@@ -254,9 +254,10 @@ function reportState(verdict: StateVerdict, known: { isIncomplete: boolean; isUn
 }
 
 function reportUntold(base: WholeSnapshot | undefined, { state }: FoundStore, options: RecoveryOptions): FileFinding[] {
-  // In the previous snapshot it stands for good: whoever wrote the one after it has told.
-  if (base === undefined || base !== state || base.header.untold !== true) return [];
-  const what = 'was repaired by a start that ended before it told of it: something was lost. Damaged files are kept beside it.';
+  // In the previous snapshot it stands for good, and what was written after it may say that it was told.
+  const isTold = base !== state && state?.header !== undefined && state.header.store === base?.header.store && state.header.untold !== true;
+  if (base?.header.untold !== true || isTold) return [];
+  const what = 'was repaired by a start that found a loss, and may have ended before it told of it. Damaged files are kept beside it.';
   return [finding(options, 'repair-interrupted', 'loss', 'state', what)];
 }
 

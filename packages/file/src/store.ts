@@ -94,7 +94,7 @@ export class FileStore {
   #olderJournalBytes = 0;
   #compactAtBytes = 0;
   #isCompactionFailing = false;
-  /** A journal was begun whose snapshot is not written, and without it nothing may be acknowledged. */
+  /** A snapshot is not written, its journal perhaps not begun either, without which nothing may be acknowledged. */
   #needsSnapshot = false;
   /** This store has written, or verified, the state file: what stood there before is in the report of opening. */
   #isStanding: boolean;
@@ -147,18 +147,25 @@ export class FileStore {
    */
   async startAnew(options: { closed: boolean; untold?: true | undefined } = { closed: false }): Promise<void> {
     await this.#compacting;
-    if (!(await this.#isBegun())) await this.#beginJournal();
+    const isBegun = await this.#isBegun();
     this.#needsSnapshot = true;
+    if (!isBegun) await this.#beginJournal();
     await this.#writeSnapshot(options);
     this.#needsSnapshot = false;
   }
 
   /**
    * The same again on top of one that succeeded, so that the previous snapshot shows it too. Never rejects: what failed is reported, with all
-   * else that was found, to who opens.
+   * else that was found, to who opens; the next commits try it again, and are refused until it stands. True if it does.
    */
-  async startAnewAgain(): Promise<void> {
-    await this.startAnew().catch((error: unknown) => this.#reportFailedCompaction(error));
+  async startAnewAgain(): Promise<boolean> {
+    try {
+      await this.startAnew();
+      return true;
+    } catch (error) {
+      this.#reportFailedCompaction(error);
+      return false;
+    }
   }
 
   /**

@@ -4,7 +4,7 @@
  */
 import { basename } from 'node:path';
 import { prove } from '@loopstate/conformance';
-import { isLoopStateError } from '@loopstate/core';
+import { isLoopStateError, type RecoveryFinding } from '@loopstate/core';
 import { expect } from 'chai';
 import { type FileBackend, type FileBackendOptions, openFileBackend } from '../src/open-file-backend.js';
 import { RecordLog } from '../src/record-log.js';
@@ -210,54 +210,56 @@ describe('file: errors of the disk', () => {
     expect(cases).to.be.greaterThan(20);
   });
 
-  it('always-starts: a loss is told by the start that succeeds, whichever call of the disk failed in it or in the one before', async () => {
-    const first = new ModelledDisk();
-    const whole = await open(first);
-    for (const key of ['a', 'b', 'c']) await whole.commit({ puts: [{ key, value: 1 }] });
-    await whole.close();
-    const later = await open(first);
-    await later.commit({ puts: [{ key: 'd', value: 1 }] });
-    const left = first.files();
-    const text = String(left.get('state.json'));
-    left.set('state.json', Buffer.from(text.replace('"a"', '"x"')));
-    left.set('state.json.previous', Buffer.from('spoilt'));
-    for (const name of [...left.keys()].filter((each) => each.endsWith('.journal')).slice(0, -1)) left.delete(name);
-    let cases = 0;
-    let goneOn = 0;
-    let toldLater = 0;
-    /** The call, or it and all that follow, as when the process is killed. */
-    for (const lasts of [false, true]) {
-      for (let at = 0; ; at++) {
-        const disk = ModelledDisk.holding(left);
-        let hasFailed = false;
-        disk.fault = ({ index, path }) => {
-          if (index !== at && !(lasts && index > at)) return undefined;
-          hasFailed = true;
-          return systemError('ENOSPC', path);
-        };
-        const opened = await open(disk).catch(() => undefined);
-        disk.fault = undefined;
-        if (!hasFailed) {
-          // What was told is not told again.
-          expect((await open(disk)).recovery).to.deep.equal([]);
-          break;
+  for (const damaged of ['state.json', 'the newest journal']) {
+    it(`always-starts: a loss of ${damaged} is told by the start that succeeds, whichever call failed in it or in those before, and nothing more is lost`, async () => {
+      const left = await leftWithLoss(damaged);
+      let cases = 0;
+      let goneOn = 0;
+      let toldLater = 0;
+      /** The call, or it and all that follow, as when the process is killed. */
+      for (const lasts of [false, true]) {
+        for (let at = 0; ; at++) {
+          const label = `call ${at}${lasts ? ' and all that follow' : ''}`;
+          const disk = ModelledDisk.holding(left);
+          let hasFailed = false;
+          const fault: Fault = ({ index, path }) => {
+            if (index !== at && !(lasts && index > at)) return undefined;
+            hasFailed = true;
+            return systemError('ENOSPC', path);
+          };
+          disk.fault = fault;
+          const opened = await open(disk).catch(() => undefined);
+          disk.fault = undefined;
+          if (!hasFailed) {
+            // What was told is not told again.
+            expect((await open(disk)).recovery).to.deep.equal([]);
+            break;
+          }
+          if (opened === undefined) {
+            // One more that ends at the same call, and then the state file is gone.
+            const again = ModelledDisk.holding(disk.files());
+            again.fault = fault;
+            await open(again).catch(() => undefined);
+            const files = again.files();
+            files.delete('state.json');
+            const { recovery } = await open(ModelledDisk.holding(files));
+            expect(severitiesOf(recovery), `${label}, twice, and without the state file`).to.include('loss');
+          }
+          const { recovery } = opened ?? (await open(disk));
+          expect(severitiesOf(recovery), label).to.include('loss');
+          if (recovery.some(({ code }) => code === 'repair-interrupted')) toldLater++;
+          if (opened !== undefined && recovery.some(({ code }) => code === 'compaction-failed')) {
+            goneOn++;
+            await expectWholeAfterLosses(opened, disk, label);
+          }
+          cases++;
         }
-        const { recovery } = opened ?? (await open(disk));
-        const severities = recovery.map(({ severity }) => severity);
-        expect(severities, `call ${at}${lasts ? ' and all that follow' : ''}`).to.include('loss');
-        if (recovery.some(({ code }) => code === 'repair-interrupted')) toldLater++;
-        if (recovery.some(({ code }) => code === 'compaction-failed')) {
-          goneOn++;
-          expect(await opened?.commit({ puts: [{ key: 'e', value: 1 }] })).to.include({ ok: true });
-          expect((await (await open(disk)).read(['d', 'e'])).map((record) => record?.value)).to.deep.equal([1, 1]);
-        }
-        cases++;
       }
-    }
-    expect(cases).to.be.greaterThan(100);
-    expect(goneOn).to.be.greaterThan(20);
-    expect(toldLater).to.be.greaterThan(3);
-  });
+      expect(cases).to.be.greaterThan(100);
+      expect(goneOn).to.be.greaterThan(20);
+      expect(toldLater).to.be.greaterThan(3);
+    });
+  }
 
   it('always-starts: a file that the disk cannot read keeps no loop from starting while the others hold all, and is kept', async () => {
     const first = new ModelledDisk();
@@ -323,6 +325,57 @@ describe('file: errors of the disk', () => {
     expect([...disk.files().keys()]).to.include('state.json.previous');
   });
 });
+
+/** The files of a killed store, of which one is damaged so that something is lost, and `last` is not. */
+async function leftWithLoss(damaged: string): Promise<Map<string, Buffer>> {
+  const disk = new ModelledDisk();
+  const whole = await open(disk);
+  for (const key of ['a', 'b', 'c']) await whole.commit({ puts: [{ key, value: 1 }] });
+  await whole.close();
+  const later = await open(disk);
+  for (const key of ['lost', 'last']) await later.commit({ puts: [{ key, value: 1 }] });
+  const files = disk.files();
+  const journals = [...files.keys()].filter((name) => name.endsWith('.journal'));
+  const spoil = (name: string, what: string) => files.set(name, Buffer.from(String(files.get(name)).replace(what, '"spoilt"')));
+  if (damaged === 'state.json') {
+    spoil('state.json', '"a"');
+    files.set('state.json.previous', Buffer.from('spoilt'));
+    for (const name of journals.slice(0, -1)) files.delete(name);
+  } else spoil(journals.at(-1) ?? '', '"lost"');
+  return files;
+}
+
+/** A start that could not write its second snapshot: nothing is acknowledged before it stands, and then one more loss costs nothing. */
+async function expectWholeAfterLosses(backend: FileBackend, disk: ModelledDisk, label: string): Promise<void> {
+  const put = () => backend.commit({ puts: [{ key: 'later', value: 1 }] });
+  const before = disk.files();
+  before.set('state.json', Buffer.from('spoilt'));
+  expect((await (await open(ModelledDisk.holding(before))).read(['last']))[0], label).to.include({ value: 1 });
+  disk.fault = ({ name, path }) => (name === 'createFile' ? systemError('ENOSPC', path) : undefined);
+  expect(isLoopStateError(await rejection(put()), 'LOOPSTATE_UNAVAILABLE'), label).to.equal(true);
+  disk.fault = undefined;
+  const result = await put();
+  const revision = result.ok ? result.revision : 0;
+  const files = disk.files();
+  const newest = [...files.keys()].filter((name) => name.endsWith('.journal')).at(-1) ?? '';
+  files.set('state.json', Buffer.from('spoilt'));
+  const spoilt = await open(ModelledDisk.holding(files));
+  expect(
+    (await spoilt.read(['last', 'later'])).map((record) => record?.value),
+    label,
+  ).to.deep.equal([1, 1]);
+  files.delete('state.json');
+  files.delete(newest);
+  const bereft = await open(ModelledDisk.holding(files));
+  expect(severitiesOf(bereft.recovery), `${label}, then without ${newest}`).to.include('loss');
+  expect(await bereft.commit({ puts: [{ key: 'later', value: 2 }] }))
+    .to.have.property('revision')
+    .greaterThan(revision);
+}
+
+function severitiesOf(recovery: readonly RecoveryFinding[]): string[] {
+  return recovery.map(({ severity }) => severity);
+}
 
 /** Every call that the backend can make of a disk in which names are there, and links are no symlinks. */
 const CALLS = [

@@ -26,7 +26,8 @@
  * `BACKWARDS identity revision` (another store, an older one, or none), `DAMAGED key` (empty: the records as a whole), `FORGOTTEN since`.
  *
  * **Invariants:**
- * - All that can fail comes before the first write, or is that first write: an `HSET`, which Redis refuses when it has no memory left.
+ * - All that can fail comes before the first write, or is that first write: an `HSET`, which Redis refuses when it has no memory left. Only a
+ *   user who loses the right to one of the other writes after `OPEN` has tried them can leave half of a commit, which is noticed as damage.
  * - Revisions are compared as the decimal texts that Redis gives for scores; they stay below 2^53, where these are exact.
  */
 import { createHash } from 'node:crypto';
@@ -205,8 +206,9 @@ if isUsual then
   return following
 end
 
--- Before the first write: a user may have lost the right to ask.
+-- Before the first write: a user may have lost the right to ask, and a server say nothing of that.
 local here = ${serverAsked('ARGV[3]')}
+local isSameServer = string.sub(identity, -#here) == here
 local reply = {'OK', news, revision}
 local wrote = false
 local stamps = {}
@@ -291,7 +293,7 @@ if excess > 0 then
   buried = buried - excess
 end
 
-if string.sub(identity, -#here) ~= here then
+if not isSameServer then
   local store, turn, server = string.match(identity, parts)
   call('HSET', header, 'turn:' .. turn, server .. ' ' .. revision)
   call('HDEL', header, 'turn:' .. string.format('%.0f', turn - ARGV[5]))
