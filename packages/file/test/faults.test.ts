@@ -352,7 +352,8 @@ async function expectWholeAfterLosses(backend: FileBackend, disk: ModelledDisk, 
   before.set('state.json', Buffer.from('spoilt'));
   expect((await (await open(ModelledDisk.holding(before))).read(['last']))[0], label).to.include({ value: 1 });
   disk.fault = ({ name, path }) => (name === 'createFile' ? systemError('ENOSPC', path) : undefined);
-  expect(isLoopStateError(await rejection(put()), 'LOOPSTATE_UNAVAILABLE'), label).to.equal(true);
+  const refused: unknown = await put().catch((error: unknown) => error);
+  expect(isLoopStateError(refused, 'LOOPSTATE_UNAVAILABLE'), label).to.equal(true);
   disk.fault = undefined;
   const result = await put();
   const revision = result.ok ? result.revision : 0;
