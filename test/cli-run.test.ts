@@ -3,7 +3,7 @@
  * in a directory of its own and looks at its output, its exit code and the state it left.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { type ItemRecord, LoopState } from 'loopstate';
@@ -62,10 +62,45 @@ describe('loopstate run', () => {
     };
     const all = ['../beside/a.txt', '../beside/deep/b.txt', 'a.txt', 'deep/b.txt'];
     expect(await found('../**/*.txt')).to.deep.equal(all);
-    expect(await found(`${realpathSync(directory())}/**/*.txt`)).to.deep.equal(all);
+    const top = realpathSync(directory());
+    // Whole paths are the same ones wherever they are looked for; beside others they are named as those are.
+    const whole = ['beside/a.txt', 'beside/deep/b.txt', 'here [1]/a.txt', 'here [1]/deep/b.txt'].map((path) => join(top, path));
+    expect(await found(`${top}/**/*.txt`, `!${top}/**/*.md`)).to.deep.equal(whole);
+    expect(await found(`${top}/**/*.txt`, 'a.txt')).to.deep.equal(all);
+    expect(await found(`${top}/{beside,none}/*.txt`, `${top}/b{e,y}side/{a,deep/b}.txt`)).to.deep.equal(whole.slice(0, 2));
     expect(await found('*.txt', '../*/deep/*')).to.deep.equal(['../beside/deep/b.txt', 'a.txt', 'deep/b.txt']);
     expect(await found('../**/*.txt', '!deep/*', '!../beside/a.txt')).to.deep.equal(['../beside/deep/b.txt', 'a.txt']);
     expect(await found('./*.txt', 'deep/*')).to.deep.equal(['a.txt', 'deep/b.txt']);
+  });
+
+  it('refuses a pattern that would look where its braces hide', async () => {
+    for (const pattern of ['{*.txt,../beside/*.txt}', '{/tmp/a,/tmp/b}/*', '{.,deep}/*.txt', '!{a,../b}', 'x/{y,{../z,w}}']) {
+      const end = await run(['--glob', pattern, '--', 'echo']);
+      expect(end, pattern).to.include({ code: 2, stdout: '' });
+    }
+  });
+
+  it('runs nothing on the copy that a reset leaves, and writes no export over it', async () => {
+    await run(['--', 'true'], 'a\n');
+    expect((await runCli(['reset', '--state', './state.json', '--yes'], { cwd: directory() })).code).to.equal(0);
+    const copy = readdirSync(directory()).find((name) => name.startsWith('state.json.reset-')) ?? '';
+    const kept = readFileSync(join(directory(), copy), 'utf8');
+    const found = await run(['--glob', '*', '--', 'echo']);
+    expect(found).to.include({ code: 0, stdout: '' });
+    expect((await runCli(['export', '--state', './state.json', '--output', copy], { cwd: directory() })).code).to.equal(2);
+    expect(readFileSync(join(directory(), copy), 'utf8')).to.equal(kept);
+  });
+
+  it('tells of a failure by the beginning of the last line, however long that is', async () => {
+    const script = 'echo first >&2; printf "because %s\n\n \n" "$(head -c 20000 /dev/zero | tr "\\0" x)" >&2; exit 1';
+    expect((await run(['--', 'sh', '-c', script], 'a\n')).code).to.equal(1);
+    expect((await item('a'))?.reason).to.match(/^exit 1: because x{300}/);
+  });
+
+  it('refuses an item whose id holds a NUL, and says so', async () => {
+    const end = await run(['--jsonl', '--', 'echo', '{}'], '{"id":"a\\u0000b"}\n');
+    expect(end).to.include({ code: 1, stdout: '' });
+    expect((await item('a\0b'))?.reason).to.include('holds a NUL');
   });
 
   it('records success, failure with its reason, and the signal that ended a command', async () => {

@@ -238,6 +238,14 @@ describe('visible', () => {
     );
   });
 
+  it('shows what shows nothing, by which two texts would look the same', () => {
+    for (const hidden of ['\u00ad', '\u034f', '\u115f', '\u3164', '\u{e0041}']) {
+      expect(visible(`a${hidden}b`)).to.match(/^a\\u\{[0-9a-f]+\}b$/);
+      expect(visibleJson(`a${hidden}b`)).to.match(/^"a(\\u[0-9a-f]{4})+b"$/);
+      expect(JSON.parse(visibleJson(`a${hidden}b`))).to.equal(`a${hidden}b`);
+    }
+  });
+
   it('lets nothing through that a terminal obeys', () => {
     for (let code = 0; code < 0x10000; code++) {
       expect(visible(String.fromCharCode(code))).to.match(/^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u202a-\u202e\u2066-\u2069]+$/u);

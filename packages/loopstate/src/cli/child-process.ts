@@ -15,6 +15,9 @@ const LINGER_MS = 1_000;
 
 const REASON_LENGTH_MAX = 500;
 
+const LINE_FEED = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
+
 /** Takes whole lines; what it awaits, the child waits for. */
 export type LineSink = (lines: Buffer) => Promise<void>;
 
@@ -208,17 +211,24 @@ async function passLines(stream: Readable, exited: Promise<void>, sink: LineSink
   await sink(lines.end());
 }
 
-/** Keeps the last line that says something. */
+/** Keeps the beginning of the last line that says something. */
 class ErrorTail {
   line = '';
 
   take(lines: Buffer): void {
-    // Four bytes for each character that is kept, and some blank lines after them.
-    const text = lines.subarray(-8 * REASON_LENGTH_MAX).toString();
-    const last = text
-      .split(/[\r\n]+/)
-      .findLast((line) => line.trim() !== '')
-      ?.trim();
-    if (last !== undefined) this.line = last.slice(0, REASON_LENGTH_MAX).toWellFormed();
+    let end = lines.length;
+    while (end > 0 && isBlank(lines[end - 1] as number)) end -= 1;
+    const told = lines.subarray(0, end);
+    const start = Math.max(told.lastIndexOf(LINE_FEED), told.lastIndexOf(CARRIAGE_RETURN)) + 1;
+    // Four bytes for each character that is kept.
+    const line = told
+      .subarray(start, start + 4 * REASON_LENGTH_MAX)
+      .toString()
+      .trim();
+    if (line !== '') this.line = line.slice(0, REASON_LENGTH_MAX).toWellFormed();
   }
+}
+
+function isBlank(byte: number): boolean {
+  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
 }

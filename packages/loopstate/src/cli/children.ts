@@ -91,7 +91,7 @@ export class Children {
     try {
       const { file, args } = command.argvFor(attempt);
       const variables = command.environmentFor(attempt);
-      const words = [file, ...args, item.text, ...Object.values(variables)];
+      const words = [file, ...args, item.text, item.id, ...Object.values(variables)];
       if (words.some((word) => word.includes('\0')))
         return { status: 'error', reason: 'The item holds a NUL, which no argument of a command can hold.' };
       const env = {

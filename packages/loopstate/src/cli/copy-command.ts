@@ -85,9 +85,11 @@ async function copyTo(route: Route, from: LoopReader, signal: AbortSignal): Prom
     tellFindings(state);
     say(`copying ${namesOf(route).join(' to ')}`);
     const counts = await copyLoop(from, state, { signal });
-    const held = numberText(counts.inProgress);
-    if (counts.inProgress > 0)
-      say(`${held} items were in progress, and are outstanding in the copy. If a run is at work there, stop it and copy again.`);
+    const held = counts.inProgress;
+    if (held > 0)
+      say(
+        `${numberText(held)} ${held === 1 ? 'item was' : 'items were'} in progress, and outstanding in the copy. If a run is at work there, stop it and copy again.`,
+      );
     return counts;
   } finally {
     await state.close();

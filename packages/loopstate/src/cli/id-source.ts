@@ -3,7 +3,7 @@
  */
 import { ID_BYTES, LoopStateError } from '@loopstate/core';
 import { standardInput } from './input-file.js';
-import { textLines } from './item-lines.js';
+import { chunksOf, textLines } from './item-lines.js';
 
 /** So many are acted on in one go. */
 const BATCH_IDS = 500;
@@ -31,7 +31,7 @@ export async function* idsIn(chunks: AsyncIterable<Buffer>, source: string, { is
   }
   let pending: Buffer = Buffer.alloc(0);
   let number = 0;
-  for await (const chunk of chunks) {
+  for await (const chunk of chunksOf(chunks, source)) {
     const bytes = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
     let start = 0;
     for (let end = bytes.indexOf(NUL); end >= 0; end = bytes.indexOf(NUL, start)) {

@@ -98,7 +98,9 @@ function jsonOf({ state }: ImportOptions, { format, leftOut, isWhole }: ImportSo
 function tellDoubts({ format, leftOut, isWhole }: ImportSource, { keptCarriedUsd }: ImportCounts): void {
   if (!isWhole) {
     const isOld = format === 'v1' || format === 'v2';
-    const what = isOld ? `${leftOut} of its entries can be no items` : `${leftOut} lines can not be read, and others may be missing`;
+    const what = isOld
+      ? `${leftOut} of its entries can be no items`
+      : `${leftOut} ${leftOut === 1 ? 'line' : 'lines'} can not be read, and others may be missing`;
     process.stderr.write(`loopstate: The file is not whole: ${what}.\n`);
   }
   if (keptCarriedUsd) {

@@ -91,15 +91,42 @@ async function matchingFiles(patterns: readonly string[]): Promise<string[]> {
     })) as typeof readdir;
   try {
     const here = process.cwd();
+    for (const pattern of patterns) refuseHiddenStart(pattern);
     const from = startOf(patterns, { here, escapePath });
     const options = { cwd: from.directory, onlyFiles: true, expandDirectories: false, fs: { readdir: noting } };
     const paths = await glob([...from.patterns], options);
     for (const { message } of unread) process.stderr.write(`loopstate: What a directory holds is left out: ${visible(message)}.\n`);
-    return paths.map((path) => (from.directory === here ? path : posix.relative(here, posix.join(from.directory, path)))).sort();
+    // Whoever names whole paths gets them, the same ones wherever this runs.
+    const isAbsolutely = patterns.every((pattern) => isExclusion(pattern) || isAbsolute(pattern));
+    const named = (path: string): string => {
+      if (isAbsolutely) return posix.join(from.directory, path);
+      return from.directory === here ? path : posix.relative(here, posix.join(from.directory, path));
+    };
+    return paths.map(named).sort();
   } catch (cause) {
     // The working directory was removed, for one.
     if (!(isError(cause) && 'syscall' in cause)) throw cause;
     throw badInput(`The files can not be looked for: ${cause.message}.`, cause);
+  }
+}
+
+/** A pattern of what is left out: not `!(…)`, which is a pattern of names. */
+function isExclusion(pattern: string): boolean {
+  return /^!(?!\()/.test(pattern);
+}
+
+/** Where to look is seen from how a pattern begins, as it stands: what braces hide of that would be looked for elsewhere, and not be found. */
+function refuseHiddenStart(pattern: string): void {
+  for (const { 0: braces, index } of pattern.replaceAll(/\\./gs, 'x').matchAll(/\{[^{}]*,[^{}]*\}/g)) {
+    const isFirst = /^!?\{*$/.test(pattern.slice(0, index));
+    const leads = braces
+      .slice(1, -1)
+      .split(',')
+      .some((part) => (isFirst && part.startsWith('/')) || part.split('/').some((name) => name === '.' || name === '..'));
+    if (leads)
+      throw badInput(
+        `The pattern ${visible(pattern)} can not be followed: within its braces are ., .. or whole paths. Give each as a --glob of its own.`,
+      );
   }
 }
 
@@ -118,7 +145,8 @@ function startOf(
   { here, escapePath }: { readonly here: string; readonly escapePath: (path: string) => string },
 ): GlobStart {
   const wholes = patterns.map((pattern) => {
-    const [, mark = '', path = ''] = /^(!(?!\())?(.*)$/s.exec(pattern) ?? [];
+    const mark = isExclusion(pattern) ? '!' : '';
+    const path = pattern.slice(mark.length);
     return { mark, path: path === '' || isAbsolute(path) ? path : posix.join(escapePath(here), path) };
   });
   const ups = wholes.map(({ path }) => /^(?:\.\.(?:\/|$))*/.exec(posix.relative(escapePath(here), path))?.[0] ?? '');

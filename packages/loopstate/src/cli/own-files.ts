@@ -5,9 +5,9 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { placeOf, type StatePlace } from '../backend-url.js';
 
-/** How their names go on behind that of the state, as `names.ts` of the two packages have it; what was put aside included. */
+/** How their names go on behind that of the state, as `names.ts` of the two packages, and `state-copy.ts`, have it; what was put aside included. */
 const TAILS =
-  /^(|\.previous|\.lock|\.holder|-wal|-shm|-journal|\.backup|\.restored|\.door|(\.previous)?(\.\d+\.journal)?(\.(damaged|original)-.*)?|\.[0-9a-f]{16}\.tmp.*)$/;
+  /^(|\.previous|\.lock|\.holder|-wal|-shm|-journal|\.backup|\.restored|\.door|(\.previous)?(\.\d+\.journal)?(\.(damaged|original)-.*)?|\.reset-.*|\.[0-9a-f]{16}\.tmp.*)$/;
 
 /** What a path is to a state. */
 export type Ownership = 'state' | 'beside' | 'none';

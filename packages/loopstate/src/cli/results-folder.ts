@@ -75,7 +75,8 @@ export function fileNameOf(id: string): string {
     )
     .join('')
     .replace(/^\./, '%2E');
-  if (name.length <= NAME_LENGTH_MAX) return name;
+  // One of just that length could be another one's that was cut.
+  if (name.length < NAME_LENGTH_MAX) return name;
   return `${name.slice(0, NAME_LENGTH_MAX - 17)}-${createHash('sha256').update(id).digest('hex').slice(0, 16)}`;
 }
 

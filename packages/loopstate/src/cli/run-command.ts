@@ -75,7 +75,11 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
     .addOption(stateOption('where to remember: ./state.json, file:…, sqlite:…, redis:…'))
     .optionsGroup('Items:')
     .option('-i, --items <file>', 'one item per line; - is standard input, the default')
-    .option('-g, --glob <pattern>', 'the files that match are the items; may be given several times', gather)
+    .option(
+      '-g, --glob <pattern>',
+      'the files that match are the items, by whole paths if all patterns are; may be given several times',
+      gather,
+    )
     .option('--jsonl', 'each line is a JSON object; {name} is a field of it')
     .option('--csv', 'each record is an item; the first one names the fields')
     .option('--id-field <name>', 'the field that is the id of a row (default: "id")')
@@ -106,7 +110,7 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
       secondsWithin({ min: 0, max: BACKOFF_MAX_S }),
       0,
     )
-    .option('-m, --max-items <n>', 'stop after so many items were begun', atLeastOne)
+    .option('-m, --max-items <n>', 'stop once so many attempts were begun', atLeastOne)
     .option('--max-cost <usd>', 'begin nothing more once all attempts together have cost so much', dollars)
     .option('--halt <rule>', 'stop when items fail: soon,fail=N or now,fail=N%', haltRule)
     .option('--on-change <what>', 'when an item or the command is not what it was: refuse, warn, rerun', oneOf('refuse', 'warn', 'rerun'))
