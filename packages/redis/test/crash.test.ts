@@ -8,8 +8,8 @@ import { isLoopStateError, type StateBackend } from '@loopstate/core';
 import { WentBackwardsError } from '@loopstate/redis';
 import { expect } from 'chai';
 import { proveEach } from '../../../test/support/prove-each.js';
-import { type RedisServer, startRedis } from '../../../test/support/redis-server.js';
-import { askRedis } from '../../../test/support/resp.js';
+import { type RedisServer, startRedis, until } from '../../../test/support/redis-server.js';
+import { askRedis, infoOf } from '../../../test/support/resp.js';
 import { seeded, seedFromEnvironment } from '../../../test/support/seeded.js';
 import { changesOf, closeAfterEach, codeOf, codesOf, errorOf, newJob, openHere, put } from './stores.js';
 
@@ -63,6 +63,27 @@ describe('redis: crashes of the server', () => {
     expect(acknowledged.size).to.be.at.least(KILLS * 20);
     expect(codesOf(store.recovery)).to.deep.equal([]);
   }).timeout(60_000);
+
+  it('commit/acked-survives: a file that is rewritten after it was cut within a commit outlives the next crash', async () => {
+    const store = await openHere(urlOf('cut'));
+    for (const key of ['a', 'b', 'c']) await put(store, key);
+    await server.kill();
+    const file = appendOnlyFile(server.directory);
+    const text = readFileSync(file, 'latin1');
+    // Within the second command of the last transaction: the server drops that command, and leaves the MULTI before it.
+    truncateSync(file, text.indexOf('ZADD', text.lastIndexOf('MULTI')) + 10);
+    await server.start();
+    const after = await openHere(urlOf('cut'));
+    await put(after, 'd');
+    await askRedis(server.port, 'BGREWRITEAOF');
+    await until(async () => (await infoOf(server.port, 'aof_rewrite_in_progress')) === '0', 'the file to be rewritten');
+    await put(after, 'e');
+    await server.kill();
+    await server.start();
+    const again = await openHere(urlOf('cut'));
+    expect((await changesOf(again)).map(({ key }) => key)).to.deep.equal(['a', 'b', 'd', 'e']);
+    expect(codesOf(again.recovery)).to.deep.equal([]);
+  }).timeout(30_000);
 
   it(`commit/all-or-nothing: ${CUTS} cuts of the append-only file: whole commits stand, and a live handle notices what is missing`, async () => {
     const seed = seedFromEnvironment();
