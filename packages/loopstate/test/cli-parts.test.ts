@@ -12,6 +12,7 @@ import { csvRows, jsonRows } from '../src/cli/item-rows.js';
 import { createProgram } from '../src/cli/program.js';
 import { createReporter, summaryLine } from '../src/cli/reporters.js';
 import { reportOf } from '../src/cli/result-report.js';
+import { fileNameOf } from '../src/cli/results-folder.js';
 import { numberText } from '../src/cli/shown-values.js';
 import { durationText, Tally } from '../src/cli/tally.js';
 import { visible, visibleJson, visibleStart } from '../src/cli/visible-text.js';
@@ -227,6 +228,14 @@ describe('WholeLines', () => {
     let bytes = 0;
     for (let n = 0; n < 40; n++) bytes += lines.take(Buffer.alloc(65_536, 'x')).length;
     expect(40 * 65_536 - bytes).to.be.at.most(1_024 * 1_024);
+  });
+});
+
+describe('fileNameOf', () => {
+  it('gives an id that is the cut name of another one a name of its own', () => {
+    const cut = fileNameOf('x'.repeat(200));
+    expect(fileNameOf(cut)).to.not.equal(cut);
+    expect(fileNameOf('x'.repeat(100))).to.equal('x'.repeat(100));
   });
 });
 
