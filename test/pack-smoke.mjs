@@ -1,10 +1,10 @@
 /**
  * What would be published works where it is installed: every package is packed and judged by publint and attw, the tarballs are
- * installed by npm in an empty project, and there the library and the command are used as the README says. In a second project that has
- * all packages, TypeScript reads their types as its users do. Needs a build; `.ci/run` makes one first.
+ * installed by npm in an empty project, and there the library and the command are used as the README says. In a second project, which has
+ * all packages, TypeScript reads their types as its users do, and a state is kept in SQLite. Needs a build; `.ci/run` makes one first.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,21 +14,24 @@ const PNPM = 'pnpm@10.34.9';
 
 const place = mkdtempSync(join(tmpdir(), 'loopstate-pack-'));
 const project = join(place, 'project');
-const typedProject = join(place, 'typed-project');
+const fullProject = join(place, 'full-project');
 const tarballs = join(place, 'tarballs');
-for (const folder of [project, typedProject, tarballs]) mkdirSync(folder);
+for (const folder of [project, fullProject, tarballs]) mkdirSync(folder);
 try {
   const packed = packAll();
   packed.forEach(judgeTarball);
   installTarballs(packed);
   tellSize();
-  auditProject();
+  audit(project);
   useAsModule();
   useByRequire();
   useReadmeExample();
   useCommand();
   useMissingBackend();
-  useTypes(packed);
+  installAll(packed);
+  audit(fullProject);
+  useTypes();
+  useSqlite();
   say('every package works where it is installed');
 } finally {
   rmSync(place, { recursive: true, force: true });
@@ -79,8 +82,8 @@ function tellSize() {
 }
 
 /** A registry that has no answer (a mirror, an outage) proves nothing, and is no fault of the packages. */
-function auditProject() {
-  const { stdout } = spawnSync('npm', ['audit', '--omit=dev', '--json'], { cwd: project, encoding: 'utf8' });
+function audit(cwd) {
+  const { stdout } = spawnSync('npm', ['audit', '--omit=dev', '--json'], { cwd, encoding: 'utf8' });
   const { metadata, vulnerabilities, message } = stdout.startsWith('{') ? JSON.parse(stdout) : {};
   if (metadata === undefined) return say(`npm audit got no answer, so advisories are not known: ${message}`);
   assert(metadata.vulnerabilities.total === 0, `nothing that is installed has an advisory: ${JSON.stringify(vulnerabilities)}`);
@@ -130,11 +133,14 @@ function useMissingBackend() {
   assert(!stderr.includes('secret'), 'and no password is');
 }
 
+/** No scripts are run: what would be compiled for minutes has been compiled in the workspace. */
+function installAll(packed) {
+  writeFileSync(join(fullProject, 'package.json'), JSON.stringify({ name: 'full', private: true, type: 'module' }));
+  run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', ...packed, '@types/node@20'], fullProject);
+}
+
 /** Reads the declarations of all packages, and of what they are built on: nothing is skipped. */
-function useTypes(packed) {
-  writeFileSync(join(typedProject, 'package.json'), JSON.stringify({ name: 'typed', private: true, type: 'module' }));
-  // Types need no native builds, hence no scripts.
-  run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', ...packed, '@types/node@20'], typedProject);
+function useTypes() {
   const consumer = `import { type BackendFixture, testConformance } from '@loopstate/conformance';
     import type { StateBackend } from '@loopstate/core';
     import { openFileBackend } from '@loopstate/file';
@@ -147,7 +153,7 @@ function useTypes(packed) {
     const result: LoopResult = await runLoop({ state, items: ['a'], work: (item: string) => item.length });
     // @ts-expect-error It does look.
     result.nothing;`;
-  writeFileSync(join(typedProject, 'consumer.ts'), consumer);
+  writeFileSync(join(fullProject, 'consumer.ts'), consumer);
   const tsc = join(WORKSPACE, 'node_modules/typescript/bin/tsc');
   for (const [module, resolution] of [
     ['node16', 'node16'],
@@ -155,15 +161,27 @@ function useTypes(packed) {
   ]) {
     const kind = ['--module', module, '--moduleResolution', resolution, '--target', 'es2022', '--types', 'node'];
     const { status, stdout } = spawnSync(process.execPath, [tsc, '--noEmit', '--strict', ...kind, 'consumer.ts'], {
-      cwd: typedProject,
+      cwd: fullProject,
       encoding: 'utf8',
     });
     assert(status === 0, `TypeScript resolves every package as ${resolution}:\n${stdout}`);
   }
 }
 
-function loopstate(args, input = '') {
-  return spawnSync('npx', ['--no-install', 'loopstate', ...args], { cwd: project, input, encoding: 'utf8' });
+/** The adapter is carried along; the driver of SQLite is the one that the package asks for. */
+function useSqlite() {
+  assert(!existsSync(join(fullProject, 'node_modules/@keyv/sqlite')), 'what asks for an older driver is not installed');
+  const addOn = 'node_modules/sqlite3/build/Release/node_sqlite3.node';
+  cpSync(join(WORKSPACE, 'packages/sqlite', addOn), join(fullProject, addOn));
+  const command = ['run', '--state', 'sqlite:./run.db', '--', process.execPath, '-e', 'console.log(process.argv[1])', '--', '{}'];
+  const first = loopstate(['run', '--max-items', '2', ...command.slice(1)], 'a\nb\nc\n', fullProject);
+  assert(first.status === 3 && first.stdout === 'a\nb\n', `a run on SQLite stops after two items: ${first.stderr}`);
+  const second = loopstate(command, 'a\nb\nc\n', fullProject);
+  assert(second.status === 0 && second.stdout === 'c\n', `the next goes on with the third: ${second.stderr}`);
+}
+
+function loopstate(args, input = '', cwd = project) {
+  return spawnSync('npx', ['--no-install', 'loopstate', ...args], { cwd, input, encoding: 'utf8' });
 }
 
 function run(command, args, cwd) {

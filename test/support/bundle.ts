@@ -1,13 +1,14 @@
 /**
  * What becomes of TypeScript. A package is published as bundles: one file for each of its entries, and one for each command that is
- * loaded when it is asked for. Of the start of a process, to find and to load its modules takes more than to run them. Other packages
- * stay outside, so that what must be one per process is.
+ * loaded when it is asked for. Of the start of a process, to find and to load its modules takes more than to run them. The packages that
+ * it depends on stay outside, so that what must be one per process is; those that it names for development only are carried along, with
+ * their licenses.
  *
  * esbuild is loaded when it is needed: child processes import this file along with what starts them, and it would double their start.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CommonOptions } from 'esbuild';
+import type { CommonOptions, Metafile } from 'esbuild';
 
 /** What is imported from outside, or started: the files of a package's sources that other files don't lead to. */
 const ENTRIES = ['index.ts', 'cli.ts', 'programs'];
@@ -21,18 +22,21 @@ const MODULES = { verbatimModuleSyntax: true, target: 'ES2023' } as const;
 export async function bundlePackage(folder: string, target: string): Promise<void> {
   removeScripts(target);
   const { build } = await import('esbuild');
-  await build({
+  const { dependencies = {}, peerDependencies = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  const { metafile } = await build({
     ...OUTPUT,
     entryPoints: ENTRIES.flatMap((name) => scriptsOf(join(folder, 'src', name))),
     outbase: join(folder, 'src'),
     outdir: target,
     bundle: true,
     splitting: true,
-    packages: 'external',
+    external: Object.keys({ ...dependencies, ...peerDependencies }),
+    metafile: true,
     sourcemap: true,
     // They are published too.
     sourcesContent: false,
   });
+  writeLicenses(metafile, target);
 }
 
 /**
@@ -66,6 +70,19 @@ export async function toModule(source: string, file: string): Promise<string> {
   const { transform } = await import('esbuild');
   const { code } = await transform(source, { ...OUTPUT, loader: 'ts', sourcefile: file, tsconfigRaw: { compilerOptions: MODULES } });
   return code;
+}
+
+/** What is carried along, by the paths that pnpm gives it, is said in a file, with its terms. */
+function writeLicenses({ outputs }: Metafile, target: string): void {
+  const inputs = Object.values(outputs).flatMap((output) => Object.entries(output.inputs));
+  const carried = inputs.map(([path, { bytesInOutput }]) =>
+    bytesInOutput > 0 ? /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] : undefined,
+  );
+  const notices = [...new Set(carried.filter((folder) => folder !== undefined))].map((folder) => {
+    const { name, version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    return `${name} ${version}\n\n${readFileSync(join(folder, 'LICENSE'), 'utf8').trim()}\n`;
+  });
+  if (notices.length > 0) writeFileSync(join(target, 'THIRD-PARTY.txt'), notices.join('\n---\n\n'));
 }
 
 function scriptsOf(path: string): string[] {

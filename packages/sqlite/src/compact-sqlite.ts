@@ -1,9 +1,8 @@
-import type { KeyvSqlite } from '@keyv/sqlite';
 import { isLoopStateError, LockedError, type RecoveryFinding } from '@loopstate/core';
 import { StoreNames } from './names.js';
 import { openForReading, openForWriting, type Surroundings, USUAL } from './opening.js';
 import { resolveDatabasePath, statIfPresent } from './place.js';
-import { locationOf, type SqliteLocation } from './target.js';
+import { locationOf, type SqliteAdapter, type SqliteLocation } from './target.js';
 import { unavailable } from './trouble.js';
 
 /** What {@link compactSqlite} did. */
@@ -21,7 +20,7 @@ export interface SqliteCompaction {
  *
  * Errors: `LOOPSTATE_ABSENT` (nothing is made), `LOOPSTATE_LOCKED` (others have it open; it is as it was), and as `openSqliteBackend`.
  */
-export async function compactSqlite(target: string | SqliteLocation | KeyvSqlite): Promise<SqliteCompaction> {
+export async function compactSqlite(target: string | SqliteLocation | SqliteAdapter): Promise<SqliteCompaction> {
   const { path, job } = locationOf(target);
   const surroundings: Surroundings = { ...USUAL, job };
   try {

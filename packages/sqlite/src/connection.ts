@@ -3,10 +3,14 @@
  *
  * `KeyvSqlite` owns a database in memory, and the files are attached to it: so its own table never comes into a file of ours,
  * nor into one that is about to be refused; and a path, being a bound value, is never parsed.
+ *
+ * One copy of SQLite makes all connections of a process. Of two copies that have one file open, the first that closes it takes the locks
+ * of the other away, and then two processes write at once (https://sqlite.org/howtocorrupt.html, section 2.2.1). A program that has an
+ * adapter of its own has such a copy, so that one is used.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KeyvSqlite } from '@keyv/sqlite';
-import { DamagedError, isBusy } from './trouble.js';
+import { badOption, DamagedError, isBusy } from './trouble.js';
 
 /** How long SQLite itself waits for a lock, on a thread that others need too; `whenFree` waits on without one. */
 const BUSY_TIMEOUT_MS = 40;
@@ -26,17 +30,47 @@ export interface SqlConnection {
   close(): Promise<void>;
 }
 
+/** `KeyvSqlite`, of whichever copy of its package. In words of our own, since no types of others are published with us. */
+export type AdapterClass = new (options: {
+  readonly uri: string;
+  readonly table: string;
+}) => {
+  on(event: 'error', listener: () => void): unknown;
+  query(sql: string, parameters?: readonly SqlValue[]): Promise<unknown>;
+  close(): Promise<unknown>;
+};
+
+let Adapter: AdapterClass = KeyvSqlite;
+let openConnections = 0;
+
+/**
+ * From now on connections are made by `adapterClass`, and so by its copy of SQLite.
+ *
+ * Errors: `LOOPSTATE_BAD_OPTION` (another one has connections open).
+ */
+export function connectBy(adapterClass: AdapterClass): void {
+  if (adapterClass !== Adapter && openConnections > 0) {
+    throw badOption(
+      'Another copy of SQLite than that of this adapter has a state open in this process, and two would take the locks of each other away: ' +
+        'give the adapter to the first state that is opened, or one adapter of the same copy to each.',
+    );
+  }
+  Adapter = adapterClass;
+}
+
 /** Opens a connection that knows no file yet. */
 export async function openConnection(): Promise<SqlConnection> {
   // The prefix only, without which the adapter would make a file of that name.
-  const adapter = new KeyvSqlite({ uri: 'sqlite://:memory:', table: 'loopstate_adapter' });
+  const adapter = new Adapter({ uri: 'sqlite://:memory:', table: 'loopstate_adapter' });
   // In the same tick: without a listener its first error would end the process. Every query reports it as well.
   adapter.on('error', () => undefined);
   await adapter.query(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+  openConnections += 1;
   return {
     query: async (sql, parameters = []) => (await adapter.query(sql, parameters)) as readonly SqlRow[],
     close: async () => {
       await adapter.close();
+      openConnections -= 1;
     },
   };
 }

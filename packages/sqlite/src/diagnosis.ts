@@ -2,7 +2,6 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { KeyvSqlite } from '@keyv/sqlite';
 import {
   type DiagnoseOptions,
   type Diagnosis,
@@ -21,7 +20,7 @@ import { StoreNames } from './names.js';
 import { type FileSystemType, judgeFileSystem, realFileSystemType, resolveDatabasePath, statIfPresent } from './place.js';
 import { prepare } from './preparation.js';
 import { COLUMNS, TABLE, toRecord, toStoredRow } from './records.js';
-import { locationOf, type SqliteLocation } from './target.js';
+import { locationOf, type SqliteAdapter, type SqliteLocation } from './target.js';
 import { unavailable } from './trouble.js';
 
 const ROWS_AT_ONCE = 1_000;
@@ -44,7 +43,7 @@ export async function diagnose(url: string, options: DiagnoseOptions = {}): Prom
  * Errors: `LOOPSTATE_BAD_OPTION`. Whatever else is wrong is a finding.
  */
 export async function diagnoseSqlite(
-  target: string | SqliteLocation | KeyvSqlite,
+  target: string | SqliteLocation | SqliteAdapter,
   { onRecord = () => undefined, fileSystemType = realFileSystemType }: DiagnoseSqliteOptions = {},
 ): Promise<Diagnosis> {
   const { path, job } = locationOf(target);

@@ -3,4 +3,4 @@ export { type DiagnoseSqliteOptions, diagnose, diagnoseSqlite } from './diagnosi
 export { FINDING_CODES, type FindingCode } from './findings.js';
 export { SQLITE_DIAGNOSES } from './judge-sqlite.js';
 export { openBackend, openSqliteBackend, type SqliteBackendOptions } from './open-sqlite-backend.js';
-export type { SqliteLocation } from './target.js';
+export type { SqliteAdapter, SqliteLocation } from './target.js';

@@ -1,4 +1,3 @@
-import type { KeyvSqlite } from '@keyv/sqlite';
 import {
   type BackendTraits,
   Calls,
@@ -24,7 +23,7 @@ import { type OpenDatabase, openForReading, openForWriting, type Surroundings, U
 import { type FileSystemType, resolveDatabasePath } from './place.js';
 import { revisionOf, SEQS_PER_REVISION, toChange } from './records.js';
 import { StandingFile } from './standing-file.js';
-import { locationOf, type SqliteLocation } from './target.js';
+import { locationOf, type SqliteAdapter, type SqliteLocation } from './target.js';
 import { badOption, closed, unavailable } from './trouble.js';
 
 const CHANGES_AT_ONCE = 1_000;
@@ -59,7 +58,7 @@ export async function openBackend(url: string, options: { readonly access: 'read
  * `LOOPSTATE_NEWER_FORMAT`, `LOOPSTATE_UNAVAILABLE` (it cannot be read or written now; with access `read`: there is nothing yet).
  */
 export async function openSqliteBackend(
-  target: string | SqliteLocation | KeyvSqlite,
+  target: string | SqliteLocation | SqliteAdapter,
   options: SqliteBackendOptions = {},
 ): Promise<StateBackend> {
   const { path, job } = locationOf(target);

@@ -1,5 +1,5 @@
 /** From what a user gives to the file and the job that are meant. Nothing here looks at the disk. */
-import { KeyvSqlite } from '@keyv/sqlite';
+import { type AdapterClass, connectBy } from './connection.js';
 import { badOption } from './trouble.js';
 
 const JOB_BYTES_MAX = 256;
@@ -13,12 +13,22 @@ export interface SqliteLocation {
 }
 
 /**
+ * An existing `KeyvSqlite` of `@keyv/sqlite` 4. Of it the path is used, and its copy of SQLite, by which our connections are made from then
+ * on; its own connection stays untouched.
+ */
+export interface SqliteAdapter {
+  readonly opts: { readonly uri?: string };
+  query(sql: string, ...parameters: unknown[]): Promise<unknown>;
+}
+
+/**
  * Says which file and job `target` means: a path, a URL (`sqlite:./state.db?job=review`, `sqlite:///abs/state.db`), a location, or an
- * existing `KeyvSqlite`, of which only the path is used.
+ * existing `KeyvSqlite`, by whose SQLite connections are made from now on.
  *
  * Errors: `LOOPSTATE_BAD_OPTION`.
  */
-export function locationOf(target: string | SqliteLocation | KeyvSqlite): Required<SqliteLocation> {
+export function locationOf(target: string | SqliteLocation | SqliteAdapter): Required<SqliteLocation> {
+  const adapterClass = adapterClassOf(target);
   const { path, job = DEFAULT_JOB } = typeof target === 'string' ? fromText(target) : fromObject(target);
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw badOption('A SQLite state needs the path of a file, such as sqlite:./state.db.');
@@ -27,6 +37,7 @@ export function locationOf(target: string | SqliteLocation | KeyvSqlite): Requir
   if (typeof job !== 'string' || !isJobName(job)) {
     throw badOption(`A job needs a name of 1 to ${JOB_BYTES_MAX} bytes without control characters.`);
   }
+  if (adapterClass !== undefined) connectBy(adapterClass);
   return { path, job };
 }
 
@@ -49,18 +60,24 @@ function fromText(target: string): SqliteLocation {
   }
 }
 
-function fromObject(target: SqliteLocation | KeyvSqlite): SqliteLocation {
+function fromObject(target: SqliteLocation | SqliteAdapter): SqliteLocation {
   if (typeof target !== 'object' || target === null) throw badOption('A SQLite state is named by a URL, a path or an object with a path.');
-  if (isAdapter(target)) return { path: (target.opts.uri ?? '').replace(/^sqlite:\/\//, '') };
+  if (adapterClassOf(target) !== undefined) return { path: ((target as SqliteAdapter).opts.uri ?? '').replace(/^sqlite:\/\//, '') };
   for (const name of Object.keys(target)) {
     if (name !== 'path' && name !== 'job') throw badOption(`There is no option ${JSON.stringify(name)}: there are path and job.`);
   }
-  return target;
+  return target as SqliteLocation;
 }
 
-/** By its shape: the program may have another copy of the package than we do. */
-function isAdapter(target: SqliteLocation | KeyvSqlite): target is KeyvSqlite {
-  return target instanceof KeyvSqlite || ('opts' in target && 'query' in target && typeof target.opts === 'object');
+/** By its methods: the program has another copy of the package than we do, and may have derived a class from it. */
+function adapterClassOf(target: unknown): AdapterClass | undefined {
+  if (typeof target !== 'object' || target === null || !('opts' in target) || !('query' in target)) return undefined;
+  if (typeof target.opts !== 'object' || target.opts === null) return undefined;
+  let found: AdapterClass | undefined;
+  for (let type = Object.getPrototypeOf(target); type !== null; type = Object.getPrototypeOf(type)) {
+    if (Object.hasOwn(type, 'deleteMany')) found = type.constructor;
+  }
+  return found;
 }
 
 function isJobName(job: string): boolean {
