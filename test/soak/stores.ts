@@ -137,7 +137,7 @@ function servedStore(url: string, ownUrl: string, servers: readonly RedisServer[
 async function killAndStart(server: RedisServer, pauseMs: number): Promise<void> {
   await server.kill();
   await sleep(pauseMs);
-  await server.start();
+  await server.startAgain();
 }
 
 async function contentOf(url: string): Promise<Content> {

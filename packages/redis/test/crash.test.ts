@@ -52,7 +52,7 @@ describe('redis: crashes of the server', () => {
       const before = acknowledged.size;
       while (acknowledged.size < before + 20) await new Promise(setImmediate);
       await server.kill();
-      await server.start();
+      await server.startAgain();
       counts.kills++;
     }
     isOver = true;
