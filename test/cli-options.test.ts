@@ -3,8 +3,10 @@
  * looks at its output, its exit code and the state it left.
  */
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { expect } from 'chai';
 import { type ItemRecord, LoopState } from 'loopstate';
 import { freshDirectories, runCli, startCli } from './support/cli.js';
@@ -274,6 +276,23 @@ describe('loopstate run, its options', () => {
         })
       ).code,
     ).to.equal(6);
+  });
+
+  it('shows the attempt under which a run would begin each item, of which that of a killed run is none', async () => {
+    const args = ['run', ...STATE, '--retries', '1', '--backoff', '1000', '--', 'sh', '-c'];
+    const script = '[ "$1" = fails ] && exit 1; echo begun; exec sleep 5';
+    const killed = await startCli([...args, script, 'sh'], { cwd: directory(), input: 'fails\nkilled\n' });
+    await once(killed.child.stdout as Readable, 'data');
+    killed.child.kill('SIGKILL');
+    await once(killed.child, 'exit');
+    const input = 'fails\nkilled\nnew\n';
+    const shown = await run(['--dry-run', '--', 'echo', '{}', '{attempt}'], input);
+    expect(shown.stdout).to.equal('echo fails 2\necho killed 1\necho new 1\n');
+    expect((await run(['--', 'echo', '{}', '{attempt}'], input)).stdout.trim().split('\n')).to.have.members([
+      'fails 2',
+      'killed 1',
+      'new 1',
+    ]);
   });
 
   it('shows no more than --max-items and --max-cost let begin', async () => {

@@ -253,6 +253,19 @@ describe('loopstate run', () => {
     });
   });
 
+  it('tells how far it came when its input is bad, in each style', async () => {
+    const input = '{"id":"a"}\n{"id":"b"}\nnot json\n';
+    const plain = await run(['--jsonl', '--plain', '--', 'sh', '-c', '[ "$1" = a ]', 'sh', '{id}'], input);
+    expect(plain.code).to.equal(2);
+    expect(plain.stderr.split('\n')).to.include('stopped by an error: 1 completed and 1 failed in all').and.include('failed: b: exit 1');
+    const json = await run(['--jsonl', '--json', '--', 'echo'], input);
+    expect(json.code).to.equal(2);
+    const [end] = json.stderr.split('\n').flatMap((line) => (line.startsWith('{"type":"end"') ? [JSON.parse(line)] : []));
+    expect(end).to.deep.include({ status: 'stopped', reason: 'error', exitCode: 2 });
+    expect([end.error.code, end.progress.completed]).to.deep.equal(['LOOPSTATE_BAD_OPTION', 1]);
+    expect((await run(['--jsonl', '--quiet', '--', 'echo'], input)).stderr.split('\n')).to.have.length(2);
+  });
+
   describe('--quiet', () => {
     it('says nothing of its own', async () => {
       expect(await run(['--quiet', '--', 'echo'], 'a\n')).to.include({ code: 0, stdout: 'a\n', stderr: '' });

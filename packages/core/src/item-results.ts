@@ -71,7 +71,9 @@ export function ended(claim: NextRecord, result: Extract<ItemResult, { status: '
   const usd = usableUsd(result.cost);
   const refusal = whyRefused(result, key);
   if (refusal !== undefined) {
-    const record = failed(claim, `The result was refused: ${refusal}`, usd);
+    const why = `The result was refused: ${refusal}`;
+    // What went wrong in the work comes first: of a long reason the beginning is kept.
+    const record = failed(claim, result.status === 'error' && result.reason !== undefined ? `${result.reason}\n${why}` : why, usd);
     record.code = 'LOOPSTATE_RESULT_REFUSED';
     return record;
   }

@@ -156,6 +156,12 @@ describe('LoopState', () => {
     }
     await state.begin('cost');
     expect(await state.end('cost', { status: 'success', cost: { usd: -1 } })).to.equal('failed');
+    // The work had failed by itself: what is said of that is not lost for its cost.
+    await state.begin('both');
+    await state.end('both', { status: 'error', reason: 'exit 3', cost: { usd: -1 } });
+    const both = await state.read('both');
+    expect(both).to.include({ status: 'failed', code: 'LOOPSTATE_RESULT_REFUSED' });
+    expect(both?.reason?.split('\n')[0]).to.equal('exit 3');
   });
 
   it('cuts a reason to 4 KiB of well-formed text', async () => {

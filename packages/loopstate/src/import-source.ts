@@ -15,6 +15,7 @@ import {
   refuseUnknownOptions,
   whyNotMovable,
 } from '@loopstate/core';
+import { type OldFile, parseOldFile } from '@loopstate/file';
 import { byteLines } from './byte-lines.js';
 import { ExportReader } from './export-reader.js';
 import { endsBySeq, JOB_LOG_START, jobsByCommand, jobsByLine } from './job-log.js';
@@ -71,7 +72,7 @@ export async function openImport(path: string, options: ImportOptions = {}): Pro
     if (itemsPath !== undefined && format !== 'joblog') throw badOption('--items is for the job log of GNU parallel: this is none.');
     if (format === 'jsonl') return await openExport(path, { source, isPartial });
     if (format === 'joblog') return await openJobLog(path, { source, isPartial, itemsPath, itemsSource });
-    return await openOldFormat(path, { source, format });
+    return await openOldFormat(path, { source, isPartial, format });
   } catch (cause) {
     if (!isSystemError(cause)) throw cause;
     throw badOption(`${source} can not be read: ${cause.message}.`, cause);
@@ -121,30 +122,49 @@ async function openJobLog(
 /** One JSON document: it can only be read as a whole. */
 async function openOldFormat(
   path: string,
-  { source, format }: { readonly source: string; readonly format: 'v1' | 'v2' | undefined },
+  { source, isPartial, format }: { readonly source: string; readonly isPartial: boolean; readonly format: 'v1' | 'v2' | undefined },
 ): Promise<ImportSource> {
   if ((await stat(path)).size > constants.MAX_STRING_LENGTH) throw foreign(source, 'it is too large for a state of an older format');
   const bytes = await readFile(path);
-  // Two ids could become one.
-  if (!isUtf8(bytes)) throw foreign(source, 'it is not UTF-8');
-  const document = parsed(bytes.toString());
-  if (document === undefined) throw foreign(source, 'it is no JSON, or was cut');
-  if (isOwnState(document)) throw foreign(source, 'it is a state itself: use loopstate copy');
-  if (!isOldFormat(document)) throw foreign(source, 'it is nothing that loopstate knows');
+  const { document, isTorn } = oldDocumentOf(bytes, { source, isPartial });
   const found = 'version' in document ? 'v2' : 'v1';
   if (format !== undefined && format !== found) throw foreign(source, `it has the format ${found}, not ${format}`);
   const { items, carriedUsd, leftOut: noItems } = itemsFromOldFormat(document);
   const usable = items.filter(({ id, item }) => whyNotMovable(id, item) === undefined);
   const leftOut = noItems + items.length - usable.length;
+  if (leftOut > 0 && !isPartial) throw foreign(source, `${leftOut} of its entries can be no items. With --partial they are left out`);
   return {
     format: found,
     carriedUsd,
     leftOut,
-    isWhole: leftOut === 0,
+    isWhole: leftOut === 0 && !isTorn,
     items: async function* () {
       yield* usable;
     },
   };
+}
+/** A whole document, or with `isPartial` as much of one as stands. Errors: `LOOPSTATE_FOREIGN`. */
+function oldDocumentOf(bytes: Buffer, { source, isPartial }: { readonly source: string; readonly isPartial: boolean }): OldFile {
+  const text = isPartial ? withoutHalfCharacter(bytes) : bytes;
+  // Two ids could become one.
+  if (!isUtf8(text)) throw foreign(source, 'it is not UTF-8');
+  const document = parsed(text.toString());
+  if (isOldFormat(document)) return { document, isTorn: false };
+  if (isOwnState(document)) throw foreign(source, 'it is a state itself: use loopstate copy');
+  if (document !== undefined) throw foreign(source, 'it is nothing that loopstate knows');
+  if (!isPartial) throw foreign(source, 'it is no JSON, or was cut. With --partial what can be read of a state that was cut is taken');
+  const torn = parseOldFile(text);
+  if (torn === undefined || Object.keys(torn.document).length === 0) throw foreign(source, 'it is no JSON, and no beginning of a state');
+  return torn;
+}
+
+/** A file may have been cut within a character. */
+function withoutHalfCharacter(bytes: Buffer): Buffer {
+  const lengths = [0, 1, 2, 3].map((half) => bytes.length - half);
+  return bytes.subarray(
+    0,
+    lengths.find((length) => isUtf8(bytes.subarray(0, length))),
+  );
 }
 
 /** Opens the file when it is read: of items that nobody goes through, nothing stays open, and nothing fails. */
@@ -162,7 +182,7 @@ async function formatOf(path: string): Promise<'jsonl' | 'joblog' | undefined> {
   return undefined;
 }
 
-function isOwnState(document: Json): boolean {
+function isOwnState(document: Json | undefined): boolean {
   return typeof document === 'object' && document !== null && 'loopstate' in document && 'chunks' in document;
 }
 

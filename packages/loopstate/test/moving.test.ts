@@ -177,15 +177,37 @@ describe('An export', () => {
     expect((await imported(at('\ufeff{"completed":["x"],"failed":[{"id":"y","reason":"no"}]}'))).format).to.equal('v1');
   });
 
-  it('in an older format is not whole where entries of it can be no items', async () => {
+  it('in an older format is refused where entries of it can be no items; with --partial they are left out', async () => {
     for (const [document, leftOut] of [
       [{ completed: ['', 'good', 7], failed: ['none', { reason: 'no id' }] }, 4],
       [{ version: 2, results: { '': { status: 'success' }, good: { status: 'success' }, odd: { status: 'done' }, none: null } }, 3],
     ] as const) {
       const path = at(JSON.stringify(document));
-      expect(await openImport(path)).to.include({ leftOut, isWhole: false });
-      expect((await imported(path)).entries).to.deep.equal([{ id: 'good', item: { status: 'completed', attempt: 1 } }]);
+      expect(await codeOf(path)).to.equal('LOOPSTATE_FOREIGN');
+      expect(await openImport(path, { isPartial: true })).to.include({ leftOut, isWhole: false });
+      expect((await imported(path, { isPartial: true })).entries).to.deep.equal([
+        { id: 'good', item: { status: 'completed', attempt: 1 } },
+      ]);
     }
+  });
+
+  it('in an older format is refused wherever it was cut, and with --partial gives what is whole', async () => {
+    const whole = { version: 2, results: { a: { status: 'success' }, 日本: { status: 'success' } }, claims: {}, totalUsd: 0.5 };
+    const bytes = Buffer.from(JSON.stringify(whole));
+    const seen = new Set<string>();
+    for (let length = 0; length < bytes.length; length++) {
+      const path = at(bytes.subarray(0, length));
+      expect(await codeOf(path), `${length} bytes`).to.equal('LOOPSTATE_FOREIGN');
+      // Of less than that nothing says what it is.
+      if (length < '{"version":2,'.length) expect(await codeOf(path, { isPartial: true })).to.equal('LOOPSTATE_FOREIGN');
+      else {
+        const { entries, isWhole, format } = await imported(path, { isPartial: true });
+        expect({ isWhole, format }, `${length} bytes`).to.deep.equal({ isWhole: false, format: 'v2' });
+        seen.add(entries.map(({ id }) => id).join());
+      }
+    }
+    expect([...seen]).to.deep.equal(['', 'a', 'a,日本']);
+    expect(await codeOf(at('{"half": 1, "anoth'), { isPartial: true })).to.equal('LOOPSTATE_FOREIGN');
   });
 });
 

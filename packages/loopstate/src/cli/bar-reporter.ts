@@ -3,7 +3,18 @@
  */
 import type { LoopEvent } from '@loopstate/core';
 import { MultiBar, type Options, Presets, type SingleBar } from 'cli-progress';
-import { failureText, findingLine, noticeOf, QuietReporter, type RunBegin, type RunEnd, summaryLine, tallyText } from './reporters.js';
+import {
+  failedSummaryLine,
+  failureText,
+  findingLine,
+  noticeOf,
+  QuietReporter,
+  type RunBegin,
+  type RunEnd,
+  type RunFailure,
+  summaryLine,
+  tallyText,
+} from './reporters.js';
 import { Tally } from './tally.js';
 
 /** A bar with rate and rest on a terminal; it gives way to other lines, and draws itself again below them. */
@@ -48,6 +59,11 @@ export class BarReporter extends QuietReporter {
   override end({ result }: RunEnd): void {
     this.stop();
     this.writeLine(summaryLine(result, performance.now() - this.#beganMs));
+  }
+
+  override fail({ progress }: RunFailure): void {
+    this.stop();
+    this.writeLine(failedSummaryLine(progress));
   }
 
   override stop(): void {

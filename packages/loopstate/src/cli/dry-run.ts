@@ -53,8 +53,7 @@ async function show(dryRun: DryRun): Promise<ExitCode> {
     }
     if (isSpent) break;
     begun += 1;
-    const attempt = isDone ? 1 : ((await state?.read(item.id))?.attempt ?? 0) + 1;
-    const line = lineFor(command, { item, attempt });
+    const line = lineFor(command, { item, attempt: isDone ? 1 : await nextAttempt(item, state) });
     if (line === undefined) lacking += 1;
     else await output.write(`${line}\n`);
     if (begun === maxItems) break;
@@ -63,6 +62,12 @@ async function show(dryRun: DryRun): Promise<ExitCode> {
   const failing = lacking === 0 ? '' : `${lacking} would fail, whose row lacks a field that the command names, `;
   process.stderr.write(`${begun - lacking} would run, ${failing}${done} are done; nothing was changed\n`);
   return 0;
+}
+
+/** The attempt under which a run would begin an item. That of a run that was killed does not count. */
+async function nextAttempt({ id }: InputItem, state: LoopState | undefined): Promise<number> {
+  const { status, attempt = 0 } = (await state?.read(id)) ?? {};
+  return status === 'claimed' ? attempt : attempt + 1;
 }
 
 /** Judges an item that is done as a run would: see `ChangedItems` of the core. */

@@ -97,11 +97,9 @@ function jsonOf({ state }: ImportOptions, { format, leftOut, isWhole }: ImportSo
 
 function tellDoubts({ format, leftOut, isWhole }: ImportSource, { keptCarriedUsd }: ImportCounts): void {
   if (!isWhole) {
-    const isOld = format === 'v1' || format === 'v2';
-    const what = isOld
-      ? `${leftOut} of its entries can be no items`
-      : `${leftOut} ${leftOut === 1 ? 'line' : 'lines'} can not be read, and others may be missing`;
-    process.stderr.write(`loopstate: The file is not whole: ${what}.\n`);
+    const [one, many] = format === 'v1' || format === 'v2' ? ['entry', 'entries'] : ['line', 'lines'];
+    const missing = leftOut === 0 ? 'some of it' : `${leftOut} ${leftOut === 1 ? one : many} can not be read, and others`;
+    process.stderr.write(`loopstate: The file is not whole: ${missing} may be missing.\n`);
   }
   if (keptCarriedUsd) {
     process.stderr.write(

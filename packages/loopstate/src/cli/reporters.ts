@@ -23,6 +23,13 @@ export interface RunEnd {
   readonly exitCode: ExitCode;
 }
 
+/** What is known when an error ended it. */
+export interface RunFailure {
+  readonly error: unknown;
+  readonly exitCode: ExitCode;
+  readonly progress: Progress;
+}
+
 /** Tells of one run. */
 export interface Reporter {
   begin(begin: RunBegin): void;
@@ -32,6 +39,8 @@ export interface Reporter {
   /** Whole lines of a child's standard error; undefined: they are passed through as they are. */
   readonly childErrors?: (id: string, lines: Buffer) => void;
   end(end: RunEnd): void;
+  /** In place of `end`; what the error says follows, from whoever it is thrown to. */
+  fail(failure: RunFailure): void;
   /** Leaves the terminal as it was; called last, whatever happened. */
   stop(): void;
 }
@@ -86,6 +95,8 @@ export class QuietReporter implements Reporter {
 
   end(_end: RunEnd): void {}
 
+  fail(_failure: RunFailure): void {}
+
   stop(): void {}
 }
 
@@ -119,6 +130,11 @@ class PlainReporter extends QuietReporter {
     for (const line of failureLines(this.#tally)) this.writeLine(line);
     this.writeLine(summaryLine(result, performance.now() - this.#beganMs));
   }
+
+  override fail({ progress }: RunFailure): void {
+    for (const line of failureLines(this.#tally)) this.writeLine(line);
+    this.writeLine(failedSummaryLine(progress));
+  }
 }
 
 /** Everything as one JSON object per line: what `runLoop` tells, between a `begin` and an `end`. */
@@ -148,6 +164,10 @@ class JsonReporter implements Reporter {
 
   end({ result, exitCode }: RunEnd): void {
     this.#write({ type: 'end', ...result, exitCode });
+  }
+
+  fail({ error, exitCode, progress }: RunFailure): void {
+    this.#write({ type: 'end', status: 'stopped', reason: 'error', error: jsonOfError(error), progress, exitCode });
   }
 
   stop(): void {}
@@ -201,6 +221,11 @@ export function summaryLine({ status, reason, counts, progress }: LoopResult, el
   const repeated = counts.duplicates === 0 ? '' : `, ${counts.duplicates} left out for an id that had come before`;
   const here = `${counts.completed} completed, ${counts.failed} failed, ${counts.glitches} glitched${unrecorded}${repeated} in ${durationText(elapsedMs)}`;
   return `${heading}: ${here}; ${progress.completed} completed and ${progress.failed} failed in all`;
+}
+
+/** How far a run came that an error ended, as one line. */
+export function failedSummaryLine({ completed, failed }: Progress): string {
+  return `stopped by an error: ${completed} completed and ${failed} failed in all`;
 }
 
 /** How far a run is, as one line. */

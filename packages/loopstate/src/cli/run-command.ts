@@ -8,7 +8,7 @@ import { LoopState } from '../loop-state.js';
 import { argvCommand, type ChildCommand, shellCommand } from './child-command.js';
 import { Children } from './children.js';
 import { dryRun } from './dry-run.js';
-import { type ExitCode, exitCodeOfResult, SIGNAL_EXIT_CODES } from './exit-codes.js';
+import { type ExitCode, exitCodeOfError, exitCodeOfResult, SIGNAL_EXIT_CODES } from './exit-codes.js';
 import { type HaltRule, HaltWatch, haltRule } from './halt-rule.js';
 import { digestOf } from './item-digest.js';
 import { type InputItem, type ItemInput, openItemInput } from './item-input.js';
@@ -221,11 +221,16 @@ async function runItems({ input, state, command, reporter, options }: ItemRun): 
       if (options.halt?.how === 'now') children.stop();
     },
   };
-  const result = await runLoop(loop);
-  if (children.failure !== undefined) throw children.failure;
-  const exitCode = exitCodeOfResult(result);
-  reporter.end({ result, exitCode });
-  return exitCode;
+  try {
+    const result = await runLoop(loop);
+    if (children.failure !== undefined) throw children.failure;
+    const exitCode = exitCodeOfResult(result);
+    reporter.end({ result, exitCode });
+    return exitCode;
+  } catch (error) {
+    reporter.fail({ error, exitCode: exitCodeOfError(error), progress: state.progress });
+    throw error;
+  }
 }
 
 function reportStyle({ json, plain, bar, quiet }: RunOptions): ReportStyle {
