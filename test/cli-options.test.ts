@@ -279,7 +279,7 @@ describe('loopstate run, its options', () => {
   });
 
   it('shows the attempt under which a run would begin each item, of which that of a killed run is none', async () => {
-    const args = ['run', ...STATE, '--retries', '1', '--backoff', '1000', '--', 'sh', '-c'];
+    const args = ['run', ...STATE, '--retries', '1', '--backoff', '2', '--', 'sh', '-c'];
     const script = '[ "$1" = fails ] && exit 1; echo begun; exec sleep 5';
     const killed = await startCli([...args, script, 'sh'], { cwd: directory(), input: 'fails\nkilled\n' });
     await once(killed.child.stdout as Readable, 'data');
