@@ -71,6 +71,9 @@ describe('loopstate run', () => {
     expect(await found('*.txt', '../*/deep/*')).to.deep.equal(['../beside/deep/b.txt', 'a.txt', 'deep/b.txt']);
     expect(await found('../**/*.txt', '!deep/*', '!../beside/a.txt')).to.deep.equal(['../beside/deep/b.txt', 'a.txt']);
     expect(await found('./*.txt', 'deep/*')).to.deep.equal(['a.txt', 'deep/b.txt']);
+    // As a shell does it, lest a name be read as an option.
+    expect(await found('./*.txt', './deep/*', '!*.md')).to.deep.equal(['./a.txt', './deep/b.txt']);
+    expect(await found('./*.txt', './../beside/*.txt')).to.deep.equal(['../beside/a.txt', './a.txt']);
   });
 
   it('refuses a pattern that would look where its braces hide', async () => {

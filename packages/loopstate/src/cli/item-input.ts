@@ -96,13 +96,13 @@ async function matchingFiles(patterns: readonly string[]): Promise<string[]> {
     const options = { cwd: from.directory, onlyFiles: true, expandDirectories: false, fs: { readdir: noting } };
     const paths = await glob([...from.patterns], options);
     for (const { message } of unread) process.stderr.write(`loopstate: What a directory holds is left out: ${visible(message)}.\n`);
+    const all = (is: (pattern: string) => boolean): boolean => patterns.every((pattern) => isExclusion(pattern) || is(pattern));
     // Whoever names whole paths gets them, the same ones wherever this runs.
-    const isAbsolutely = patterns.every((pattern) => isExclusion(pattern) || isAbsolute(pattern));
-    const named = (path: string): string => {
-      if (isAbsolutely) return posix.join(from.directory, path);
-      return from.directory === here ? path : posix.relative(here, posix.join(from.directory, path));
-    };
-    return paths.map(named).sort();
+    if (all(isAbsolute)) return paths.map((path) => posix.join(from.directory, path)).sort();
+    const relative = from.directory === here ? paths : paths.map((path) => posix.relative(here, posix.join(from.directory, path)));
+    // No name that a pattern with ./ finds is an option to a command.
+    const start = all((pattern) => pattern.startsWith('./')) ? './' : '';
+    return relative.map((path) => (path.startsWith('../') ? path : start + path)).sort();
   } catch (cause) {
     // The working directory was removed, for one.
     if (!(isError(cause) && 'syscall' in cause)) throw cause;

@@ -77,7 +77,7 @@ export function addRunCommand(program: Command, onExit: (code: ExitCode) => void
     .option('-i, --items <file>', 'one item per line; - is standard input, the default')
     .option(
       '-g, --glob <pattern>',
-      'the files that match are the items, by whole paths if all patterns are; may be given several times',
+      'the files that match are the items, by whole paths, or from ./, if all patterns are; may be given several times',
       gather,
     )
     .option('--jsonl', 'each line is a JSON object; {name} is a field of it')
