@@ -11,10 +11,11 @@ export const sqliteDefects: readonly Defect[] = [
     name: 'judges the checks before the statement that writes',
     breaks: 'commit/check-now',
     file: 'packages/sqlite/src/database.ts',
-    find: 'const last = await this.#runCommit(commitStatement(job, now(), group));',
-    replace: `const rows = new Map((await this.#rowsOf(group.checks.map(({ key }) => key))).map((row) => [unescapeKey(row.key), row.seq]));
-      if (group.checks.some(({ key, revision }) => revisionOf(rows.get(key) ?? 0) !== revision)) return undefined;
-      const last = await this.#runCommit(commitStatement(job, now(), { checks: [], writes: group.writes }));`,
+    find: 'const { sql, parameters } = commitStatement(job, now(), group, isAlone ? own.last : undefined);',
+    replace: `if (isAlone) return undefined;
+      const seqs = new Map((await this.#rowsOf(group.checks.map(({ key }) => key))).map((row) => [unescapeKey(row.key), row.seq]));
+      if (group.checks.some(({ key, revision }) => revisionOf(seqs.get(key) ?? 0) !== revision)) return undefined;
+      const { sql, parameters } = commitStatement(job, now(), { checks: [], writes: group.writes });`,
     caughtBy: { files: ['test/matrix.test.ts'], grep: '^sqlite: concurrency commit/check-now: .*processes' },
   },
   {
@@ -24,6 +25,14 @@ export const sqliteDefects: readonly Defect[] = [
     find: '      if (writes.has(check.key)) return undefined;\n',
     replace: '',
     caughtBy: tests('depend on themselves'),
+  },
+  {
+    name: 'takes the next revision after its own last one, whoever has committed since',
+    breaks: 'once-recorded',
+    file: 'packages/sqlite/src/statements.ts',
+    find: '  if (after !== undefined) demands.push(',
+    replace: '  if (after === -1) demands.push(',
+    caughtBy: tests('whoever commits in between'),
   },
   {
     name: 'syncs the write-ahead log at checkpoints only',

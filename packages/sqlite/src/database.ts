@@ -9,7 +9,7 @@
  */
 import { applyCommit, type CheckedCommit, type CommitResult, LoopStateError, type MemoryEntry, type StateRecord } from '@loopstate/core';
 import type { Checkpoints } from './checkpoints.js';
-import { numberOf, rollBack, type SqlConnection, whenFree } from './connection.js';
+import { numberOf, rollBack, type SqlConnection, type SqlRow, whenFree } from './connection.js';
 import {
   COLUMNS,
   escapeKey,
@@ -29,6 +29,8 @@ import { inWriteTurn } from './write-turns.js';
 
 const GROUP_COMMITS_MAX = 1_000;
 const GROUP_BYTES_MAX = 8 * 1_024 * 1_024;
+/** Who made so many groups in a row takes it that nobody else commits: see {@link commitStatement}. */
+const ALONE_AFTER_GROUPS = 8;
 
 /** What a database is opened with. */
 export interface DatabaseParts {
@@ -77,6 +79,8 @@ export class Database {
   /** Since the last sweep, whoever made it: those of other processes are a guess. */
   #deletions: number;
   readonly #quiet = new QuietStretch();
+  /** The revision of the last commit that was made here, and how many groups of ours followed one another up to it. */
+  #own = { last: 0, inRow: 0 };
   #gone: LoopStateError | undefined;
 
   constructor(parts: DatabaseParts) {
@@ -185,15 +189,23 @@ export class Database {
     const { job, path, now } = this.#parts;
     const group = joinCommits(commits);
     if (group === undefined) return undefined;
+    const own = this.#own;
+    const isAlone = own.inRow >= ALONE_AFTER_GROUPS;
+    this.#own = { last: own.last, inRow: 0 };
+    let rows: readonly SqlRow[];
     try {
-      const last = await this.#runCommit(commitStatement(job, now(), group));
-      if (last === 0) return undefined;
-      // The last commit of the group has the last revision: none came in between.
-      return commits.map((_, index) => ({ ok: true, revision: last - commits.length + 1 + index }));
+      const { sql, parameters } = commitStatement(job, now(), group, isAlone ? own.last : undefined);
+      rows = await this.#query(sql, parameters);
     } catch (error) {
       if (hasCode(error, 'SQLITE_CONSTRAINT')) return undefined;
       throw commitFailed(error, path);
     }
+    const last = isAlone ? own.last + commits.length : lastRevisionOf(rows);
+    if (last === 0) return undefined;
+    // The last commit of the group has the last revision: none came in between.
+    const before = last - commits.length;
+    this.#own = { last, inRow: before === own.last ? own.inRow + 1 : 0 };
+    return commits.map((_, index) => ({ ok: true, revision: before + 1 + index }));
   }
 
   /** The group as one transaction, in which the commits are judged one after another, each with its own answer. */
@@ -213,6 +225,7 @@ export class Database {
     }
     try {
       await connection.query('COMMIT');
+      for (const result of results) if (result.ok) this.#own = { last: result.revision, inRow: 0 };
       return results;
     } catch (error) {
       await rollBack(connection);
@@ -236,14 +249,11 @@ export class Database {
       results.push(applied.result);
       if (applied.result.ok) addWrites(writes, commit, applied.result.revision - last);
     }
-    if (writes.size > 0) await this.#runCommit(commitStatement(job, at, { checks: [], writes }));
+    if (writes.size > 0) {
+      const { sql, parameters } = commitStatement(job, at, { checks: [], writes });
+      await this.#query(sql, parameters);
+    }
     return results;
-  }
-
-  /** Resolves to the largest revision that was given; 0: nothing was written. Errors: those of SQLite; busy ones only after the time is up. */
-  async #runCommit({ sql, parameters }: Statement): Promise<number> {
-    const rows = await this.#query(sql, parameters);
-    return rows.reduce((last, row) => Math.max(last, revisionOf(numberOf(row, 'seq'))), 0);
   }
 
   async #rowsOf(keys: readonly string[]): Promise<StoredRow[]> {
@@ -317,6 +327,10 @@ class QuietStretch {
   skip(seq: number): number {
     return seq >= this.#after && seq < this.#until ? this.#until : seq;
   }
+}
+
+function lastRevisionOf(rows: readonly SqlRow[]): number {
+  return rows.reduce((last, row) => Math.max(last, revisionOf(numberOf(row, 'seq'))), 0);
 }
 
 function toEntry({ seq, at, value }: StoredRow): MemoryEntry {

@@ -4,7 +4,8 @@
  * nothing else commits.
  *
  * The usual commit writes one key that it checks, and its statement says no more than that takes: SQLite compiles it each time, and a long
- * one takes as long to compile as to run.
+ * one takes as long to compile as to run. To have SQLite answer with a row costs a tenth of a commit: who knows which revision the last commit
+ * of the file has, and so what it would answer, has it judged instead.
  */
 import type { Check, CheckedCommit } from '@loopstate/core';
 import type { SqlValue } from './connection.js';
@@ -26,7 +27,7 @@ export interface Group {
   readonly writes: ReadonlyMap<string, Write>;
 }
 
-/** A statement with the values of its parameters; it answers with the `seq` of each row that it wrote. */
+/** A statement with the values of its parameters; it answers with the `seq` of each row that it wrote, unless those are known. */
 export interface Statement {
   readonly sql: string;
   readonly parameters: readonly SqlValue[];
@@ -55,12 +56,15 @@ export function addWrites(writes: Map<string, Write>, { puts, deletes }: Checked
   for (const key of deletes) writes.set(key, { value: null, nth });
 }
 
-/** The statement that commits a group; `at` in ms since the epoch. It may refuse a group without reason; what it writes is right. */
-export function commitStatement(job: string, at: number, { checks, writes }: Group): Statement {
+/**
+ * The statement that commits a group; `at` in ms since the epoch; `after`: the revision that the last commit of the file must have, so that those
+ * of this group are the next ones. It may refuse a group without reason; what it writes is right.
+ */
+export function commitStatement(job: string, at: number, { checks, writes }: Group, after?: number): Statement {
   const [only] = writes;
   if (only === undefined) throw new TypeError('A group writes at least one key.');
   const isShort = writes.size === 1 && checks.length <= CHECKS_WRITTEN_OUT_MAX;
-  return isShort ? shortStatement(job, at, checks, only) : longStatement(job, at, checks, writes);
+  return isShort ? shortStatement(job, at, checks, only, after) : longStatement(job, at, checks, writes, after);
 }
 
 /** The last revision of the file. */
@@ -75,15 +79,23 @@ function standing(key: string): string {
  * | parameter   | holds                                                                        |
  * |-------------|------------------------------------------------------------------------------|
  * | ?1          | the job                                                                      |
- * | ?2 ?3 ?4 ?5 | of the one write: key, value, sum, nth                                       |
+ * | ?2 ?3 ?4    | of the one write: key, value, sum                                            |
+ * | ?5          | its nth; its seq, if that is known                                           |
  * | ?6          | the time                                                                     |
- * | ?7 …        | of each check what it needs: the key unless it is that of the write, then the revision unless it is 0 |
+ * | ?7 …        | what is demanded of the last revision and of each check, as far as needed    |
  *
  * A key that must be absent is inserted, which a tombstone refuses too; one that must have a revision is updated, and none that has another.
  */
-function shortStatement(job: string, at: number, checks: readonly Check[], [key, { value, nth }]: [string, Write]): Statement {
+function shortStatement(
+  job: string,
+  at: number,
+  checks: readonly Check[],
+  [key, { value, nth }]: [string, Write],
+  after: number | undefined,
+): Statement {
   const stored = escapeKey(key);
-  const parameters: SqlValue[] = [job, stored, value, sumOf(job, stored, value), nth, at];
+  const place = after === undefined ? nth : (after + nth) * SEQS_PER_REVISION;
+  const parameters: SqlValue[] = [job, stored, value, sumOf(job, stored, value), place, at];
   const parameter = (bound: SqlValue): string => `?${parameters.push(bound)}`;
   const own = checks.find((check) => check.key === key);
   const demands = checks
@@ -92,17 +104,24 @@ function shortStatement(job: string, at: number, checks: readonly Check[], [key,
       const seqOf = standing(parameter(escapeKey(other)));
       return revision === 0 ? `${seqOf} IS NULL` : `${seqOf} / ${SEQS_PER_REVISION} = ${parameter(revision)}`;
     });
-  const seq = `(${LAST} + ?5) * ${SEQS_PER_REVISION}`;
+  if (after !== undefined) demands.push(`${LAST} = ${parameter(after)}`);
   if (own !== undefined && own.revision > 0) {
-    const isOwn = `job = ?1 AND key = ?2 AND value IS NOT NULL AND seq / ${SEQS_PER_REVISION} = ${parameter(own.revision)}`;
-    const where = [isOwn, ...demands].join(' AND ');
-    return { sql: `UPDATE ${TABLE} SET seq = ${seq}, value = ?3, sum = ?4, at = ?6 WHERE ${where} RETURNING seq`, parameters };
+    if (after === undefined) {
+      const isOwn = `job = ?1 AND key = ?2 AND value IS NOT NULL AND seq / ${SEQS_PER_REVISION} = ${parameter(own.revision)}`;
+      const where = [isOwn, ...demands].join(' AND ');
+      return {
+        sql: `UPDATE ${TABLE} SET seq = (${LAST} + ?5) * ${SEQS_PER_REVISION}, value = ?3, sum = ?4, at = ?6 WHERE ${where} RETURNING seq`,
+        parameters,
+      };
+    }
+    demands.push(`${standing('?2')} / ${SEQS_PER_REVISION} = ${parameter(own.revision)}`);
   }
   // The column of the time refuses NULL.
   const time = demands.length === 0 ? '?6' : `CASE WHEN ${demands.join(' AND ')} THEN ?6 END`;
-  const insert = own === undefined ? 'INSERT OR REPLACE' : 'INSERT';
+  const insert = own?.revision === 0 ? 'INSERT' : 'INSERT OR REPLACE';
+  const [seq, answer] = after === undefined ? [`(${LAST} + ?5) * ${SEQS_PER_REVISION}`, ' RETURNING seq'] : ['?5', ''];
   return {
-    sql: `${insert} INTO ${TABLE} (seq, job, key, value, sum, at) VALUES (${seq}, ?1, ?2, ?3, ?4, ${time}) RETURNING seq`,
+    sql: `${insert} INTO ${TABLE} (seq, job, key, value, sum, at) VALUES (${seq}, ?1, ?2, ?3, ?4, ${time})${answer}`,
     parameters,
   };
 }
@@ -114,14 +133,26 @@ function shortStatement(job: string, at: number, checks: readonly Check[], [key,
  * | ?2        | the writes, as JSON: a list of [key, value, sum, nth, place] |
  * | ?3        | the time                                                     |
  * | ?4        | the checks, as JSON: a list of [key, revision]               |
+ * | ?5        | the last revision, if it is known                            |
  */
-const LONG = `INSERT OR REPLACE INTO ${TABLE} (seq, job, key, value, sum, at)
+function longText(demand: string): string {
+  return `INSERT OR REPLACE INTO ${TABLE} (seq, job, key, value, sum, at)
   SELECT (${LAST} + (w.value ->> 3)) * ${SEQS_PER_REVISION} + (w.value ->> 4), ?1, w.value ->> 0, w.value ->> 1, w.value ->> 2,
-    CASE WHEN NOT EXISTS (
+    CASE WHEN ${demand} NOT EXISTS (
       SELECT 1 FROM json_each(?4) AS c WHERE coalesce(${standing('c.value ->> 0')} / ${SEQS_PER_REVISION}, 0) <> c.value ->> 1) THEN ?3 END
-  FROM json_each(?2) AS w RETURNING seq`;
+  FROM json_each(?2) AS w`;
+}
 
-function longStatement(job: string, at: number, checks: readonly Check[], writes: ReadonlyMap<string, Write>): Statement {
+const LONG = `${longText('')} RETURNING seq`;
+const LONG_AFTER = longText(`${LAST} = ?5 AND`);
+
+function longStatement(
+  job: string,
+  at: number,
+  checks: readonly Check[],
+  writes: ReadonlyMap<string, Write>,
+  after: number | undefined,
+): Statement {
   const placesTaken = new Map<number, number>();
   const rows = [...writes].map(([key, { value, nth }]) => {
     const stored = escapeKey(key);
@@ -130,5 +161,6 @@ function longStatement(job: string, at: number, checks: readonly Check[], writes
     return [stored, value, sumOf(job, stored, value), nth, place];
   });
   const demands = checks.map((check) => [escapeKey(check.key), check.revision]);
-  return { sql: LONG, parameters: [job, JSON.stringify(rows), at, JSON.stringify(demands)] };
+  const parameters = [job, JSON.stringify(rows), at, JSON.stringify(demands)];
+  return after === undefined ? { sql: LONG, parameters } : { sql: LONG_AFTER, parameters: [...parameters, after] };
 }

@@ -26,6 +26,8 @@ interface Watched {
   readonly database: Database;
   /** The first word of every statement, in order. */
   readonly asked: string[];
+  /** How many rows every statement gave. */
+  readonly answered: number[];
   /** From now on statements that begin with `start` fail with `code`: before they run, or (`late`) after. */
   fail(start: string, code: string, options?: { late?: boolean; times?: number }): void;
   commit(commit: Commit): Promise<CommitResult>;
@@ -37,7 +39,7 @@ async function withDatabase(run: (watched: Watched, path: string) => Promise<voi
     const names = new StoreNames(join(directory, 'state.db'));
     const surroundings = { ...USUAL, job: 'default', busyTimeoutMs: 100 };
     const open = await openForWriting(names, surroundings);
-    const asked: string[] = [];
+    const [asked, answered]: [string[], number[]] = [[], []];
     let failure: { start: string; code: string; late: boolean; times: number } | undefined;
     const connection: SqlConnection = {
       ...open.connection,
@@ -45,6 +47,7 @@ async function withDatabase(run: (watched: Watched, path: string) => Promise<voi
         asked.push(/^\s*(\w+)/.exec(sql)?.[1] ?? '');
         const isFailing = failure !== undefined && failure.times > 0 && sql.startsWith(failure.start);
         const rows = isFailing && failure?.late === false ? [] : await open.connection.query(sql, parameters);
+        answered.push(rows.length);
         if (!isFailing || failure === undefined) return rows;
         failure.times--;
         throw Object.assign(new Error(`${failure.code}: as the test wants it`), { code: failure.code });
@@ -64,6 +67,7 @@ async function withDatabase(run: (watched: Watched, path: string) => Promise<voi
     const watched: Watched = {
       database,
       asked,
+      answered,
       fail(start, code, { late = false, times = Number.POSITIVE_INFINITY } = {}) {
         failure = { start, code, late, times };
       },
@@ -90,6 +94,59 @@ describe('sqlite: commits', () => {
       expect(asked).to.deep.equal(['INSERT']);
       const revisions = results.map((result) => (result.ok ? result.revision : 0));
       expect(revisions).to.deep.equal(Array.from({ length: 64 }, (_, index) => revisions[0]! + index));
+    }));
+
+  it('once-recorded, commit/check-now: whoever commits in between, each commit has the next revision and is judged by what stands', () =>
+    withDatabase(async ({ database }, path) => {
+      const other = await openSqliteBackend(path);
+      const theirs = await openSqliteBackend(`sqlite:${path}?job=theirs`);
+      const here = (commit: Commit): Promise<CommitResult> => database.commit(checkCommit(commit));
+      const standing = new Map<string, number>();
+      let [last, ours] = [0, 0];
+      const commit = async (by: (commit: Commit) => Promise<CommitResult>, key: string, kind: 'put' | 'delete'): Promise<void> => {
+        const revision = standing.get(key) ?? 0;
+        // Not each time: whose commit was refused asks for a row the next time.
+        if (last % 13 === 12) {
+          const wrong = await by({ checks: [{ key, revision: revision + 1 }], puts: [{ key, value: 'wrong' }] });
+          expect(wrong.ok, `${key} after ${last}`).to.equal(false);
+        }
+        const checks = [{ key, revision }];
+        const result = await by(kind === 'put' ? { checks, puts: [{ key, value: last }] } : { checks, deletes: [key] });
+        if (last === 0 && result.ok) last = result.revision - 1;
+        expect(result).to.deep.equal({ ok: true, revision: ++last });
+        if (kind === 'put') standing.set(key, last);
+        else standing.delete(key);
+      };
+      // One letter is one commit: h here, o by another handle, t of another job, G a group of more writes and checks than a short statement takes.
+      for (const [n, who] of [...`${'h'.repeat(20)}o${'h'.repeat(20)}t${'h'.repeat(12)}GGGho${'G'.repeat(10)}tGhohtohhhh`].entries()) {
+        if (who === 'G') {
+          const group = await Promise.all(
+            [1, 2, 3].map((part) => here({ puts: [part, -part].map((at) => ({ key: `g${n}/${at}`, value: n })) })),
+          );
+          expect(group).to.deep.equal([1, 2, 3].map((step) => ({ ok: true, revision: last + step })));
+          last += 3;
+          ours += 6;
+        } else if (who === 't') {
+          expect(await theirs.commit({ puts: [{ key: 'a', value: n }] })).to.deep.equal({ ok: true, revision: ++last });
+        } else
+          await commit(
+            who === 'h' ? here : (commit) => other.commit(commit),
+            `k${n % 5}`,
+            n % 4 === 3 && standing.has(`k${n % 5}`) ? 'delete' : 'put',
+          );
+      }
+      const records = await recordsOf(other);
+      for (const [key, revision] of standing) expect(records.get(key)?.revision, key).to.equal(revision);
+      expect(records.size).to.equal(standing.size + ours);
+      await other.close();
+      await theirs.close();
+    }));
+
+  it('asks for no row when nobody has committed in between', () =>
+    withDatabase(async ({ commit, answered }) => {
+      for (const key of 'abcdefghi') await commit(putting(key, 0));
+      await Promise.all([...'jkl'].map((key) => commit(putting(key, 0))));
+      expect(answered).to.deep.equal([...Array.from({ length: 8 }, () => 1), 0, 0]);
     }));
 
   it('one whose check fails costs the others of its group nothing but a transaction', () =>
