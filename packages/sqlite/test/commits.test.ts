@@ -103,38 +103,45 @@ describe('sqlite: commits', () => {
       const here = (commit: Commit): Promise<CommitResult> => database.commit(checkCommit(commit));
       const standing = new Map<string, number>();
       let [last, ours] = [0, 0];
-      const commit = async (by: (commit: Commit) => Promise<CommitResult>, key: string, kind: 'put' | 'delete'): Promise<void> => {
-        const revision = standing.get(key) ?? 0;
-        // Not each time: whose commit was refused asks for a row the next time.
-        if (last % 13 === 12) {
-          const wrong = await by({ checks: [{ key, revision: revision + 1 }], puts: [{ key, value: 'wrong' }] });
-          expect(wrong.ok, `${key} after ${last}`).to.equal(false);
-        }
-        const checks = [{ key, revision }];
-        const result = await by(kind === 'put' ? { checks, puts: [{ key, value: last }] } : { checks, deletes: [key] });
-        if (last === 0 && result.ok) last = result.revision - 1;
+      const next = (result: CommitResult): void => {
         expect(result).to.deep.equal({ ok: true, revision: ++last });
-        if (kind === 'put') standing.set(key, last);
-        else standing.delete(key);
       };
-      // One letter is one commit: h here, o by another handle, t of another job, G a group of more writes and checks than a short statement takes.
-      for (const [n, who] of [...`${'h'.repeat(20)}o${'h'.repeat(20)}t${'h'.repeat(12)}GGGho${'G'.repeat(10)}tGhohtohhhh`].entries()) {
-        if (who === 'G') {
-          const group = await Promise.all(
-            [1, 2, 3].map((part) => here({ puts: [part, -part].map((at) => ({ key: `g${n}/${at}`, value: n })) })),
-          );
-          expect(group).to.deep.equal([1, 2, 3].map((step) => ({ ok: true, revision: last + step })));
-          last += 3;
+      const step: Record<string, (key: string, n: number) => Promise<void>> = {
+        /** One commit here. */
+        async h(key) {
+          next(await here({ checks: [{ key, revision: standing.get(key) ?? 0 }], puts: [{ key, value: last }] }));
+          standing.set(key, last);
+        },
+        /** A deletion here. */
+        async d(key) {
+          next(await here({ checks: [{ key, revision: standing.get(key) ?? 0 }], deletes: [key] }));
+          standing.delete(key);
+        },
+        /** One here whose check does not hold. */
+        async w(key) {
+          const checks = [{ key, revision: (standing.get(key) ?? 0) + 1 }];
+          expect((await here({ checks, puts: [{ key, value: 'wrong' }] })).ok, `${key} after ${last}`).to.equal(false);
+        },
+        /** A group of more writes than a short statement takes. */
+        async g(_, n) {
+          const puts = (part: number) => [part, -part].map((at) => ({ key: `g${n}/${at}`, value: n }));
+          for (const result of await Promise.all([1, 2, 3].map((part) => here({ puts: puts(part) })))) next(result);
           ours += 6;
-        } else if (who === 't') {
-          expect(await theirs.commit({ puts: [{ key: 'a', value: n }] })).to.deep.equal({ ok: true, revision: ++last });
-        } else
-          await commit(
-            who === 'h' ? here : (commit) => other.commit(commit),
-            `k${n % 5}`,
-            n % 4 === 3 && standing.has(`k${n % 5}`) ? 'delete' : 'put',
-          );
-      }
+        },
+        /** One by another handle. */
+        async o(key) {
+          next(await other.commit({ puts: [{ key, value: last }] }));
+          standing.set(key, last);
+        },
+        /** One of another job. */
+        async t(key) {
+          next(await theirs.commit({ puts: [{ key, value: last }] }));
+        },
+      };
+      const alone = 'h'.repeat(9);
+      const groups = 'g'.repeat(9);
+      for (const [n, letter] of [...`${alone}o${alone}w${alone}t${alone}d${alone}o${groups}o${groups}hw${groups}ododwgtgohd`].entries())
+        await step[letter]?.(`k${n % 5}`, n);
       const records = await recordsOf(other);
       for (const [key, revision] of standing) expect(records.get(key)?.revision, key).to.equal(revision);
       expect(records.size).to.equal(standing.size + ours);
