@@ -3,25 +3,12 @@
  * machine that does much else gives other figures than a quiet one, hence all budgets but a few are ratios within one run.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { barChart } from './chart.js';
-import { commandSection } from './command-section.js';
-import { fileSection } from './file-section.js';
-import { millionSection } from './million-section.js';
-import { redisSection } from './redis-section.js';
 import { budgetLines, documentOf, machineText, tableLines } from './report.js';
-import type { Section, SectionResult } from './section.js';
-import { sqliteSection } from './sqlite-section.js';
-
-const SECTIONS: Readonly<Record<string, Section>> = {
-  file: fileSection,
-  million: millionSection,
-  sqlite: sqliteSection,
-  redis: redisSection,
-  command: commandSection,
-};
+import type { SectionResult } from './section.js';
+import { runSection, SECTION_NAMES } from './sections.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -32,20 +19,15 @@ const { values, positionals } = parseArgs({
   },
 });
 const rounds = Number(values.rounds);
+const names: readonly string[] = SECTION_NAMES;
+const strange = positionals.find((name) => !names.includes(name));
+if (strange !== undefined) throw new Error(`There is no section ${strange}; there are ${names.join(', ')}.`);
 const results: SectionResult[] = [];
-for (const name of positionals.length > 0 ? positionals : Object.keys(SECTIONS)) {
-  const section = SECTIONS[name];
-  if (section === undefined) throw new Error(`There is no section ${name}; there are ${Object.keys(SECTIONS).join(', ')}.`);
-  // Beside the checkout, not in /tmp: that may be memory.
-  const folder = await mkdtemp(join(process.cwd(), 'node_modules', '.loopstate-bench-'));
-  try {
-    const result = await section({ folder, rounds, scale: Number(values.scale) });
-    results.push(result);
-    for (const table of result.tables) for (const line of tableLines(table)) console.log(line);
-    for (const note of result.notes ?? []) console.log(`\n${note}`);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+for (const name of positionals.length > 0 ? positionals : names) {
+  const result = await runSection(name, { rounds, scale: Number(values.scale) });
+  results.push(result);
+  for (const table of result.tables) for (const line of tableLines(table)) console.log(line);
+  for (const note of result.notes ?? []) console.log(`\n${note}`);
 }
 console.log(`\n${await machineText()}; medians of ${rounds} rounds in turns`);
 for (const line of budgetLines(results.flatMap(({ budgets }) => budgets))) console.log(line);
