@@ -63,7 +63,7 @@ export class LoopRunner<I extends LoopItem> {
   #unblocking: Promise<void> | undefined;
   #glitchesInRow = 0;
   #cancelGrace: () => void = () => undefined;
-  /** Of how many held items the last event told. */
+  /** Of how many held items the last event told, since an item was begun. */
   #toldHeld = 0;
   #refreshedMs = Number.NEGATIVE_INFINITY;
   /** The last claim was refused, and the view was not brought up to date since. */
@@ -184,8 +184,10 @@ export class LoopRunner<I extends LoopItem> {
     if (changes !== this.#idle.changes) return;
     const held = this.#active.size === 0 ? this.#candidates.onlyHeld : 0;
     if (held > 0 && !this.#settings.waitForOthers) return this.#halt('held-elsewhere');
-    if (held > 0 && held !== this.#toldHeld) this.#emit({ type: 'waiting-for-others', items: held });
-    this.#toldHeld = held;
+    if (held > 0 && held !== this.#toldHeld) {
+      this.#toldHeld = held;
+      this.#emit({ type: 'waiting-for-others', items: held });
+    }
     await this.#idle.lead(dueMs);
   }
 
@@ -224,6 +226,7 @@ export class LoopRunner<I extends LoopItem> {
       return undefined;
     }
     this.#active.set(id, claim);
+    this.#toldHeld = 0;
     return { id, item: candidate.item, claim };
   }
 

@@ -202,6 +202,19 @@ describe('runLoop among other runs', () => {
     expect(events).to.include('waiting-for-others');
   });
 
+  it('tells that it waits when that changes, and not each time that its workers look again', async () => {
+    const store = createMemoryStore();
+    const [a, b] = [await loop(store), await loop(store)];
+    const claims = await Promise.all(['x', 'y'].map((id) => a.state.claim(id)));
+    setTimeout(() => void Promise.all(claims.map((claim) => claim?.end({ status: 'success' }))), 1_500);
+    const told: LoopEvent[] = [];
+    const onProgress = (event: LoopEvent): void => void (event.type === 'waiting-for-others' && told.push(event));
+    await b.run({ items: ['x', 'y', 'z'], concurrency: 2, onProgress });
+    expect(told).to.deep.include({ type: 'waiting-for-others', items: 2 });
+    // One more each, where the two are seen to be held, or to have ended, one after the other.
+    expect(told.length).to.be.at.most(3);
+  });
+
   it('asks once what an item is like that another run holds, however long it waits for it', async () => {
     const store = createMemoryStore();
     const [a, b] = [await loop(store), await loop(store)];
