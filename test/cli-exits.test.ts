@@ -217,7 +217,7 @@ describe('exit codes of loopstate', () => {
 
   it('2: a command that can not be run stops the run at once, and no item is recorded', async () => {
     writeFileSync(join(directory(), 'not-executable'), 'x');
-    for (const command of ['./no-such-command', './not-executable', '/']) {
+    for (const command of ['./no-such-command', './not-executable', '/', 'gzip -k {}']) {
       expect(await run(['-j', '2', '--', command], 'a\nb\nc\n'), command).to.include({ code: 2, stdout: '' });
       const state = await LoopState.open({ path: join(directory(), 'state.json') }, { access: 'read' });
       expect(state.progress).to.include({ completed: 0, failed: 0, inProgress: 0 });

@@ -56,7 +56,8 @@ export function argvCommand(words: readonly string[], { hasFields }: { readonly 
   return {
     text: JSON.stringify(template),
     fields: fieldsAmong(names),
-    variesProgram: namesIn(template[0] ?? '', { hasFields }).length > 0,
+    // One word with blanks is a command line for a shell, and no program for any item.
+    variesProgram: namesIn(template[0] ?? '', { hasFields }).length > 0 && !isCommandLine(words),
     names: names.filter((name) => name !== undefined),
     argvFor(attempt) {
       const [file = '', ...args] = template.map((word) =>
@@ -95,6 +96,10 @@ export function shellCommand(words: readonly string[], { hasFields }: { readonly
     argvFor: ({ item }) => ({ file: '/bin/sh', args: ['-c', script, 'loopstate', item.text] }),
     environmentFor: (attempt) => Object.fromEntries(names.map((name) => [variableOf(name, names), valueFor(name, attempt)])),
   };
+}
+
+function isCommandLine([first = '', ...others]: readonly string[]): boolean {
+  return others.length === 0 && /\s/.test(first);
 }
 
 function namesIn(text: string, of: { readonly hasFields: boolean }): (string | undefined)[] {

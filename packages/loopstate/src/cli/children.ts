@@ -225,7 +225,8 @@ function whyUnusable(file: string, error: ErrorWithCode): string {
 }
 
 function unusableCommand(file: string, error: ErrorWithCode): LoopStateError {
-  return new LoopStateError('LOOPSTATE_BAD_OPTION', whyUnusable(file, error), { cause: error });
+  const hint = /\s/.test(file) ? ' With --shell it is read as a shell does.' : '';
+  return new LoopStateError('LOOPSTATE_BAD_OPTION', `${whyUnusable(file, error)}${hint}`, { cause: error });
 }
 
 function resultsFailed(error: Error): LoopStateError {
