@@ -158,6 +158,9 @@ function handOnTroubles(before: NextRecord, record: Draft): Draft {
   return record;
 }
 
+/** What a record holds besides: a reason of 4 KiB, a digest and a few numbers. A control character is six bytes as JSON. */
+const REST_BYTES = 40 * 1_024;
+
 function whyRefused(result: ItemResult, key: string): string | undefined {
   let text: string;
   try {
@@ -170,8 +173,7 @@ function whyRefused(result: ItemResult, key: string): string | undefined {
     if (isLoopStateError(error, 'LOOPSTATE_VALUE_REFUSED')) return error.message.replace(' Nothing was written.', '');
     return 'it cannot be read: a getter or a proxy in it threw an error.';
   }
-  // The rest of a record is bounded by the reason and a few numbers: 8 KiB is room enough.
-  return Buffer.byteLength(text) > 1_024 * 1_024 - 8_192 ? `it has ${Buffer.byteLength(text)} bytes as JSON.` : undefined;
+  return Buffer.byteLength(text) > 1_024 * 1_024 - REST_BYTES ? `it has ${Buffer.byteLength(text)} bytes as JSON.` : undefined;
 }
 
 /** A cost that is no amount (missing, negative, endless, not to be read) counts as nothing. */

@@ -36,7 +36,7 @@ export interface RunLoopOptions<I extends LoopItem> {
   readonly backoff?: Backoff | undefined;
   /** What glitches do: the wait after one (default: from 1,000 to 60,000 ms), and how many in a row end the loop (default: 10 per worker). */
   readonly glitches?: (Backoff & { readonly maxInRow?: number | undefined }) | undefined;
-  /** Stop after this many items were begun. Default: no bound. */
+  /** Stop after this many items were begun, each attempt counted. Default: no bound. */
   readonly maxItems?: number | undefined;
   /** Begin nothing more once the state's `costUsd` has reached this, in US dollars. What is in flight may still add to it. Default: no bound. */
   readonly maxBudgetUsd?: number | undefined;

@@ -156,6 +156,12 @@ describe('LoopState', () => {
     }
     await state.begin('cost');
     expect(await state.end('cost', { status: 'success', cost: { usd: -1 } })).to.equal('failed');
+    // Nor does what comes with a cost that is nearly too large: a control character takes six bytes.
+    for (const bytes of [1_007_000, 1_030_000, 1_040_000]) {
+      await state.begin(`cost of ${bytes}`);
+      const cost = { text: 'x'.repeat(bytes) } as never;
+      expect(await state.end(`cost of ${bytes}`, { status: 'error', reason: '\u001b'.repeat(4_096), cost })).to.equal('failed');
+    }
     // The work had failed by itself: what is said of that is not lost for its cost.
     await state.begin('both');
     await state.end('both', { status: 'error', reason: 'exit 3', cost: { usd: -1 } });
