@@ -147,7 +147,8 @@ async function openOldFormat(
 function oldDocumentOf(bytes: Buffer, { source, isPartial }: { readonly source: string; readonly isPartial: boolean }): OldFile {
   const text = isPartial ? withoutHalfCharacter(bytes) : bytes;
   // Two ids could become one.
-  if (!isUtf8(text)) throw foreign(source, 'it is not UTF-8');
+  if (!isUtf8(text))
+    throw foreign(source, isPartial ? 'it is not UTF-8' : 'it is not UTF-8, or was cut. With --partial what was cut can be read');
   const document = parsed(text.toString());
   if (isOldFormat(document)) return { document, isTorn: false };
   if (isOwnState(document)) throw foreign(source, 'it is a state itself: use loopstate copy');

@@ -32,7 +32,10 @@ export function addImportCommand(program: Command, onExit: (code: ExitCode) => v
     .argument('<file>', 'an export, a state of an older format, or a --joblog of GNU parallel; - is standard input')
     .addOption(stateOption('the state to put them into; it is made if need be'))
     .option('--format <name>', `what the file is: auto, ${IMPORT_FORMATS.join(', ')}`, oneOf('auto', ...IMPORT_FORMATS), 'auto')
-    .option('-i, --items <file>', 'joblog: the file of the arguments; job n is the item in line n (default: the command is the item)')
+    .option(
+      '-i, --items <file>',
+      'joblog: the file of the arguments; job n is the item in line n, which it is not after parallel -r or --header (default: the command is the item)',
+    )
     .option('--replace', 'put items over what is there, outcomes included')
     .option('--partial', 'take what can be read of a file that was cut or damaged')
     .option('--json', 'say what was done as one JSON object')
